@@ -1,0 +1,61 @@
+"""The commands of imagegen: `imagegen …` and `celery -A tasks imagegen …` are the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from imagegen.cli.bucket import bucket
+from imagegen.cli.demo import demo
+from imagegen.cli.emulator import emulator
+from imagegen.cli.operate import config, migrate
+from imagegen.cli.output import INTERRUPTED, USAGE, emit_error, exit_code
+from imagegen.cli.providers import providers
+from imagegen.cli.show import list_jobs, show, watch
+from imagegen.cli.styles import styles
+from imagegen.cli.submit import batch, submit
+from imagegen.cli.up import up
+from imagegen.errors import ImagegenError, InvalidRequest
+
+_JSON = "imagegen.json"
+
+
+class Commands(click.Group):
+    """A group whose errors are lines for people, or JSON with `--json`, and end in the contract's exit codes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Asked for here, because an option that does not parse leaves nothing else to ask.
+        ctx.meta[_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImagegenError as error:
+            emit_error(error, ctx.meta[_JSON])
+            ctx.exit(exit_code(error))
+        except click.UsageError as error:
+            if not ctx.meta[_JSON] or isinstance(error, click.exceptions.NoArgsIsHelpError):
+                raise
+            field = getattr(error, "param_hint", None) or getattr(error, "option_name", None) or "command"
+            emit_error(InvalidRequest.of(str(field), error.format_message().rstrip("."), "See --help."), True)
+            ctx.exit(USAGE)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def imagegen() -> None:
+    """Pictures bought once, never lost, and accounted for to the cent."""
+
+
+for _command in (
+    up, demo, submit, batch, show, watch, list_jobs, providers, styles, config, migrate, bucket, emulator
+):  # fmt: skip
+    imagegen.add_command(_command)
+
+
+def main() -> None:
+    """The console script `imagegen`; the exit code is the contract's."""
+    imagegen(prog_name="imagegen")

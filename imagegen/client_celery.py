@@ -1,0 +1,233 @@
+"""`Client.celery`: imagegen for a Python service that shares a broker with the workers.
+
+The door is as durable as the broker until a worker has written the row. So whoever waits resends the same id, with
+growing pauses, until a worker has acknowledged it; a doubled message finds the row and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, Self, overload
+from uuid import UUID, uuid4
+
+from pydantic.alias_generators import to_camel
+
+from imagegen.client_results import Batch, Job, result_of
+from imagegen.client_wire import Wire
+from imagegen.contracts import BatchRequest, Character, Cost, ImageRequest, parse_batch, parse_request
+from imagegen.errors import NotServed, StillRunning
+from imagegen.ids import batch_id_for, job_id_for, member_id_for
+from imagegen.inputs import all_refs, kind_of
+from imagegen.ports import Clock
+from imagegen.states import BatchStatus, Status
+
+GENERATE_IMAGE = "imagegen.generate_image"
+GENERATE_BATCH = "imagegen.generate_batch"
+
+POLL_FIRST, POLL_LAST = 0.05, 1.0
+"""Seconds between two looks for the finished document: from the first to the longest."""
+RESEND_FIRST, RESEND_LAST = 2.0, 30.0
+"""Seconds until an unacknowledged message is sent again, doubling up to the longest."""
+REMEMBERED = 10_000
+"""Messages kept for resending; beyond that the oldest is left to the broker."""
+
+
+@dataclass
+class _Sent:
+    task: str
+    request: dict[str, Any]
+    gap: float
+    due: float
+
+
+class CeleryClient:
+    """One door to imagegen, over Celery. Thread-safe; close it, or use it as a context manager.
+
+    Every method may raise `PartUnavailable`, within seconds, when the broker or the result backend is away.
+    """
+
+    def __init__(self, wire: Wire, clock: Clock) -> None:
+        self._wire = wire
+        self._clock = clock
+        self._unacknowledged: OrderedDict[UUID, _Sent] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the connections back; jobs that were sent go on."""
+        self._wire.close()
+
+    def generate(self, prompt: str | None = None, **fields: Any) -> Job:
+        """Sends one request (fields in snake_case or camelCase) and returns its job as queued.
+
+        Raises `InvalidRequest` before anything is sent. With `idempotency_key` the id follows from owner and key, so
+        calling again after `PartUnavailable` is harmless; without one, each call is a job of its own.
+        """
+        body = _camel(fields)
+        if prompt is not None:
+            body["prompt"] = prompt
+        request = parse_request(body)
+        _check_images(request)
+        key = request.idempotency_key
+        job_id = job_id_for(request.owner, key) if key else uuid4()
+        self._send(GENERATE_IMAGE, job_id, request)
+        return _queued_job(job_id, request)
+
+    def batch(
+        self, characters: Iterable[Character | Mapping[str, Any] | str] | None = None, **fields: Any
+    ) -> Batch:
+        """Sends one to four pictures that are admitted together: `characters` (briefs, or just names) or `requests=[…]`.
+
+        The other fields are defaults for every member. The batch comes back queued, with the ids its jobs will have.
+        """
+        body = _camel(fields)
+        if characters is not None:
+            body["characters"] = [_brief(one) for one in characters]
+        if isinstance(body.get("requests"), list):
+            body["requests"] = [_camel(one) if isinstance(one, Mapping) else one for one in body["requests"]]
+        request = parse_batch(body)
+        members = request.members()
+        for member in members:
+            _check_images(member)
+        key = request.idempotency_key
+        batch_id = batch_id_for(request.owner, key) if key else uuid4()
+        self._send(GENERATE_BATCH, batch_id, request)
+        jobs = [_queued_job(member_id_for(batch_id, at), one, batch_id, at) for at, one in enumerate(members)]
+        return Batch(batch_id=batch_id, status=BatchStatus.QUEUED.value, jobs=jobs, cost=Cost())
+
+    @overload
+    def get(self, id: Job) -> Job: ...
+    @overload
+    def get(self, id: Batch) -> Batch: ...
+    @overload
+    def get(self, id: UUID | str) -> Job | Batch: ...
+    def get(self, id: Job | Batch | UUID | str) -> Job | Batch:
+        """The finished job or batch.
+
+        Raises `StillRunning` where there is none yet: the result backend holds finished documents alone, so a job
+        under way and an id nobody knows look alike from here.
+        """
+        wanted = _uuid(id)
+        document = self._wire.finished(wanted)
+        if document is None:
+            raise StillRunning.of(wanted)
+        self._unacknowledged.pop(wanted, None)
+        return result_of(document)
+
+    @overload
+    def wait(self, id: Job, timeout: float | None = None) -> Job: ...
+    @overload
+    def wait(self, id: Batch, timeout: float | None = None) -> Batch: ...
+    @overload
+    def wait(self, id: UUID | str, timeout: float | None = None) -> Job | Batch: ...
+    def wait(self, id: Job | Batch | UUID | str, timeout: float | None = None) -> Job | Batch:
+        """The job or batch once it has ended; a failed one is returned, not raised.
+
+        Raises `StillRunning` after `timeout` seconds (None: never). Meanwhile what this client sent is sent again
+        until a worker has acknowledged it.
+        """
+        wanted = _uuid(id)
+        end = None if timeout is None else self._clock.monotonic() + timeout
+        pause = POLL_FIRST
+        while True:
+            document = self._wire.finished(wanted)
+            if document is not None:
+                self._unacknowledged.pop(wanted, None)
+                return result_of(document)
+            now = self._clock.monotonic()
+            self._resend(wanted, now)
+            if end is not None and now >= end:
+                raise StillRunning.of(wanted)
+            self._clock.sleep(pause if end is None else min(pause, end - now))
+            pause = min(pause * 1.5, POLL_LAST)
+
+    def cancel(self, id: UUID | str) -> NoReturn:
+        """Not over Celery: a message could overtake the one it means to stop."""
+        _elsewhere("cancel a job")
+
+    def retry(self, id: UUID | str) -> NoReturn:
+        """Not over Celery: whether to buy again is decided on the job's row."""
+        _elsewhere("retry a job")
+
+    def estimate(self, prompt: str | None = None, **fields: Any) -> NoReturn:
+        """Not over Celery, which has no answers but finished documents."""
+        raise NotServed("the Celery door cannot estimate; `imagegen submit PROMPT --dry-run` tells model and price")
+
+    def costs(self, **filters: Any) -> NoReturn:
+        """Not over Celery, which has no answers but finished documents."""
+        _elsewhere("report costs")
+
+    def verify_webhook(self, body: bytes, headers: Mapping[str, str]) -> NoReturn:
+        """Not over Celery: callers of this door are told by the result or by `notify_task`."""
+        _elsewhere("verify webhooks")
+
+    def _send(self, task: str, task_id: UUID, request: ImageRequest | BatchRequest) -> None:
+        body = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        self._wire.send(task, task_id, body)
+        self._unacknowledged[task_id] = _Sent(task, body, RESEND_FIRST, self._clock.monotonic() + RESEND_FIRST)
+        while len(self._unacknowledged) > REMEMBERED:
+            self._unacknowledged.popitem(last=False)
+
+    def _resend(self, task_id: UUID, now: float) -> None:
+        sent = self._unacknowledged.get(task_id)
+        if sent is None or now < sent.due:
+            return
+        if self._wire.accepted(task_id):
+            self._unacknowledged.pop(task_id, None)
+            return
+        self._wire.send(sent.task, task_id, sent.request)
+        sent.gap = min(sent.gap * 2, RESEND_LAST)
+        sent.due = now + sent.gap
+
+
+def _elsewhere(what: str) -> NoReturn:
+    raise NotServed(f"the Celery door cannot {what}; ask the service's HTTP API or its operator's `imagegen` commands")
+
+
+def _check_images(request: ImageRequest) -> None:
+    """`InvalidRequest` for a spelling that this door does not take: a path, or the bytes themselves."""
+    for field, ref in all_refs(request, request.style, "style.references"):
+        kind_of(ref, field, "celery")
+
+
+def _camel(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {to_camel(name): value for name, value in fields.items()}
+
+
+def _brief(character: Character | Mapping[str, Any] | str) -> Any:
+    if isinstance(character, Character):
+        return character.model_dump(by_alias=True, exclude_unset=True)
+    return {"name": character} if isinstance(character, str) else dict(character)
+
+
+def _uuid(id: Job | Batch | UUID | str) -> UUID:
+    if isinstance(id, Job | Batch):
+        return id.id
+    return id if isinstance(id, UUID) else UUID(id)
+
+
+def _queued_job(job_id: UUID, request: ImageRequest, batch_id: UUID | None = None, index: int | None = None) -> Job:
+    return Job(
+        job_id=job_id,
+        batch_id=batch_id,
+        index=index,
+        status=Status.QUEUED.value,
+        job_type=request.job_type.value,
+        project_id=request.project_id,
+        branch_id=request.branch_id,
+        scene_id=request.scene_id,
+        shot_id=request.shot_id,
+        asset_id=request.asset_id,
+        character=request.character.name if request.character else None,
+        owner=request.owner,
+        prompt=request.prompt,
+        visual_style_capsule_id=request.visual_style_capsule_id,
+        priority=request.priority.value,
+        metadata=request.metadata,
+    )

@@ -1,0 +1,96 @@
+"""Everything behind the emulator's address but the sockets: routes, books, faults, tasks and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from imagegen.emulator.api import Api, Bench, Route
+from imagegen.emulator.faults import Rule
+from imagegen.emulator.gemini import Gemini
+from imagegen.emulator.nanobanana import NanoBanana
+from imagegen.emulator.wire import Reply, Request, json_reply
+from imagegen.errors import InvalidRequest
+
+APIS: tuple[type[NanoBanana] | type[Gemini], ...] = (NanoBanana, Gemini)
+SUPPORTED: Mapping[str, frozenset[str]] = {api.name: api.faults for api in APIS}
+
+
+class World:
+    """Answers requests. Thread-safe; opens no socket itself."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self._apis: list[Api] = [api(bench) for api in APIS]
+        self._exact: dict[tuple[str, str], Route] = {}
+        self._below: list[Route] = []
+        self._paths: set[str] = set()
+        for route in self._routes():
+            self._paths.add(route.path)
+            if route.path.endswith("*"):
+                self._below.append(route)
+            else:
+                self._exact[route.method, route.path] = route
+
+    def handle(self, request: Request) -> Reply:
+        """The answer to one request, whatever it is."""
+        route = self._exact.get((request.method, request.path)) or self._prefixed(request)
+        if route is None:
+            status = 405 if request.path in self._paths else 404
+            return json_reply({"error": {"code": status, "message": f"no such route: {request.path}"}}, status)
+        if not route.path.startswith("/__"):
+            self.bench.ledger.asked(f"{route.method} {route.path}")
+        return route.handler(request)
+
+    def reset(self) -> None:
+        """Empty books, no tasks or files, and the faults it was started with."""
+        for api in self._apis:
+            api.reset()
+        self.bench.files.reset()
+        self.bench.faults.reset()
+        self.bench.ledger.reset()
+
+    def _routes(self) -> Iterable[Route]:
+        for api in self._apis:
+            yield from api.routes()
+        yield Route("GET", "/files/*", self.bench.files.fetch)
+        yield Route("GET", "/__ledger", lambda _: json_reply(self.bench.ledger.document()))
+        yield Route("POST", "/__reset", self._reset)
+        yield Route("GET", "/__faults", lambda _: self._script())
+        yield Route("POST", "/__faults", self._add_faults)
+        yield Route("DELETE", "/__faults", self._clear_faults)
+        yield Route("GET", "/__health", lambda _: json_reply({"status": "ok", "providers": list(SUPPORTED)}))
+
+    def _prefixed(self, request: Request) -> Route | None:
+        for route in self._below:
+            if request.method == route.method and request.path.startswith(route.path[:-1]):
+                return route
+        return None
+
+    def _reset(self, _: Request) -> Reply:
+        self.reset()
+        return json_reply({"status": "ok"})
+
+    def _script(self) -> Reply:
+        return json_reply(self.bench.faults.documents())
+
+    def _add_faults(self, request: Request) -> Reply:
+        try:
+            self.bench.faults.add(read_rules(request.json()))
+        except InvalidRequest as error:
+            return json_reply({"error": {"code": 400, "message": str(error), "problems": error.problems}}, 400)
+        except ValueError as error:
+            return json_reply({"error": {"code": 400, "message": f"the body is no JSON list: {error}"}}, 400)
+        return self._script()
+
+    def _clear_faults(self, _: Request) -> Reply:
+        self.bench.faults.clear()
+        return self._script()
+
+
+def read_rules(document: Any) -> list[Rule]:
+    """A fault script: a list of rules, or one rule alone."""
+    rules = [document] if isinstance(document, dict) else document
+    if not isinstance(rules, list):
+        raise InvalidRequest.of("faults", "a script is a list of rules", 'Give [{"fault": "refusal", "times": 1}].')
+    return [Rule.read(rule) for rule in rules]

@@ -1,0 +1,192 @@
+"""What happens to a job: generate → poll → download → upload, on one page.
+
+Each stage takes a job id and the Celery continuation of the message that named it, and answers with an `Outcome`.
+It claims the job (nobody else works on it), does one thing over the network with no transaction open, and writes
+what came of it in one guarded statement. `Lost` is a normal answer: another worker was first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from imagegen import images, layout, policies, references
+from imagegen.endings import announce_batch, complete, fail, finish_batch, in_doubt
+from imagegen.errors import DeadlineExceeded, ImagegenError, NotFound
+from imagegen.jobs import Job
+from imagegen.outcomes import Lost, Outcome, Park, advanced
+from imagegen.polling import ask, failed_by_provider, seen
+from imagegen.ports import Claimed, Move, Polled, Services
+from imagegen.providers.base import Failed
+from imagegen.purchase import answered, buy, keep, not_bought
+from imagegen.recording import facts_of, measures, move
+from imagegen.states import MoveName, Stage
+from imagegen.transfers import transfer_failed
+
+Continuation = Mapping[str, Any] | None
+
+
+# ── generate: take the job, reuse what was bought before, or buy ─────────────────────────────────────────────────
+
+
+def generate(job_id: UUID, continuation: Continuation, services: Services) -> Outcome:
+    """Buys the picture once; or finds it bought already; or parks the job until it may be bought."""
+    claimed = _claim(job_id, MoveName.CLAIM, "generate", continuation, services)
+    if claimed is None:
+        return Lost()
+    job = claimed.job
+    if services.clock.now() >= job.deadline_at:
+        return fail(job, DeadlineExceeded("the deadline passed before anything was bought"), services)
+    if claimed.cached is not None and services.blobs.head(layout.blob_key(claimed.cached.blob_sha256)):
+        reused = move(
+            job, MoveName.REUSE, services, cause="cache", stage=Stage.UPLOAD, until=policies.GRACE,
+            changes={
+                "blob_sha256": claimed.cached.blob_sha256, "blob_content_type": claimed.cached.content_type,
+                "cache_hit": True, "cost_credits": Decimal(0),
+            },
+        )  # fmt: skip
+        return advanced(services.jobs.apply(reused))
+    try:
+        order = references.order(job, services)
+        with services.breaker.call(job.provider, "submit") as report:
+            bought = buy(job, order, report, services)
+    except ImagegenError as error:
+        return not_bought(job, MoveName.HOLD, error, services)
+    return Lost() if bought is None else answered(*bought, services)
+
+
+# ── reconcile: a paid call whose answer we never read ────────────────────────────────────────────────────────────
+
+
+def reconcile(job_id: UUID, services: Services) -> Outcome:
+    """Looks where the answer may have been kept; without proof the job ends, with the possible charge on the books."""
+    job = services.jobs.get(job_id)
+    if job.stage is not Stage.RECONCILE or job.terminal or job.attempt_id is None:
+        return Lost()
+    try:
+        return keep(job, services.blobs.get(layout.attempt_key(job.attempt_id)), None, {}, services)
+    except NotFound:
+        return in_doubt(job, None, 0.0, services)
+
+
+# ── poll: ask for a chunk of jobs at once ────────────────────────────────────────────────────────────────────────
+
+
+def poll(job_ids: Sequence[UUID], services: Services) -> dict[UUID, Outcome]:
+    """Asks the providers about a chunk of jobs over reused connections; outcomes are written in bulk."""
+    jobs = {job.id: job for job in services.jobs.pollable(job_ids)}
+    outcomes: dict[UUID, Outcome] = {job_id: Lost() for job_id in job_ids}
+    found: list[Polled] = []
+    for job_id, progress in ask(list(jobs.values()), services).items():
+        job = jobs[job_id]
+        if isinstance(progress, Failed):
+            outcomes[job_id] = failed_by_provider(job, progress.error, services)
+            continue
+        answer = seen(job, progress, services)
+        found.append(answer)
+        outcomes[job_id] = Park(answer.until, "provider")
+    if found:
+        now = services.clock.now()
+        for job in services.jobs.polled(found, at=now, worker=services.worker, grace=policies.GRACE):
+            outcomes[job.id] = advanced(job)
+    return outcomes
+
+
+# ── download: the provider's file becomes our blob ───────────────────────────────────────────────────────────────
+
+
+def download(job_id: UUID, continuation: Continuation, services: Services) -> Outcome:
+    """Fetches the file within bounds, checks what it is, and keeps it under its digest."""
+    claimed = _claim(job_id, MoveName.FETCH, "download", continuation, services)
+    if claimed is None:
+        return Lost()
+    job = claimed.job
+    try:
+        fetched = services.transport.fetch(
+            job.result_url or "", max_bytes=policies.MAX_ARTIFACT_BYTES, total=policies.DOWNLOAD_TOTAL
+        )
+        picture = images.verify(fetched.data)
+        services.blobs.put(layout.blob_key(picture.sha256), fetched.data, picture.content_type)
+    except ImagegenError as error:
+        return transfer_failed(job, error, services)
+    fetched_move = move(
+        job, MoveName.FETCHED, services, cause="fetched", stage=Stage.UPLOAD, until=policies.GRACE,
+        changes={"blob_sha256": picture.sha256, "blob_content_type": picture.content_type, "failures": 0},
+        detail={"picture": measures(picture)},
+        facts=facts_of(job, "succeeded", blob_sha256=picture.sha256),
+    )  # fmt: skip
+    return advanced(services.jobs.apply(fetched_move))
+
+
+# ── upload: fit to size, publish, settle ─────────────────────────────────────────────────────────────────────────
+
+
+def upload(job_id: UUID, continuation: Continuation, services: Services) -> Outcome:
+    """Decodes once, fits to the exact size, publishes picture and thumbnail, settles the ledger, ends the job."""
+    claimed = _claim(job_id, MoveName.PUBLISH, "upload", continuation, services)
+    if claimed is None:
+        return Lost()
+    job = claimed.job
+    try:
+        original = services.blobs.get(layout.blob_key(job.blob_sha256 or ""))
+        published = images.publish_form(original, job.width, job.height, job.format)
+        keys = layout.picture_keys(job)
+        services.blobs.put(keys.picture, published.data, published.content_type, cache_control=policies.CACHE_CONTROL)
+        services.blobs.put(keys.thumbnail, published.thumbnail, "image/webp", cache_control=policies.CACHE_CONTROL)
+    except ImagegenError as error:
+        return transfer_failed(job, error, services)
+    return complete(job, published, keys, services)
+
+
+# ── the sweep: what is due and nobody told a worker about ────────────────────────────────────────────────────────
+
+
+def sweep(services: Services) -> int:
+    """Wakes what is due, ends what is over time, closes batches whose end was lost; returns how many jobs it took."""
+    now = services.clock.now()
+    due = services.jobs.due(at=now, limit=policies.SWEEP_LIMIT, grace=policies.GRACE, worker=services.worker)
+    services.hints.jobs([job for job in due if not _over(job, now, services)])
+    for batch_id in services.jobs.unclosed_batches(limit=policies.SWEEP_LIMIT):
+        finish_batch(batch_id, services)
+    _announce_again(services)
+    return len(due)
+
+
+def _announce_again(services: Services) -> None:
+    """A worker that ended a job may have died before it told anybody, so each end is told twice."""
+    ended = services.jobs.unannounced(at=services.clock.now(), limit=policies.SWEEP_LIMIT)
+    if not ended:
+        return
+    for job in ended:
+        services.results.publish(str(job.id), job.document().json_document())
+    for batch_id in {job.batch_id for job in ended if job.batch_id}:
+        announce_batch(batch_id, services)
+    services.jobs.announced([job.id for job in ended])
+
+
+def _over(job: Job, now: datetime, services: Services) -> bool:
+    """Ends a job whose deadline passed; one whose picture is paid and on its way is finished all the same."""
+    paid = job.stage in {Stage.DOWNLOAD, Stage.UPLOAD, Stage.RECONCILE}
+    if paid or now < job.deadline_at:
+        return False
+    error = DeadlineExceeded("the deadline passed", {"billed": "unknown" if job.stage is Stage.POLL else "no"})
+    if job.stage is Stage.POLL:
+        in_doubt(job, error, 0.0, services)
+    else:
+        fail(job, error, services)
+    return True
+
+
+# ── shared by the stages ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _claim(job_id: UUID, name: MoveName, lease: str, continuation: Continuation, services: Services) -> Claimed | None:
+    now = services.clock.now()
+    claiming = Move(
+        job_id=job_id, name=name, at=now, cause="claimed", worker=services.worker, claim=uuid4(),
+        until=now + policies.LEASES[lease],
+    )  # fmt: skip
+    return services.jobs.claim(claiming, continuation)

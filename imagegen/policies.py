@@ -1,0 +1,93 @@
+"""Limits, thresholds and deadlines of the system, as data. Durations are seconds unless the name says otherwise."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+GRACE = timedelta(seconds=5)
+"""How long a sent hint may stay unanswered before the sweep sends another; doubles with every hint."""
+
+ANNOUNCE_AGAIN = timedelta(seconds=10)
+"""After its end a job is announced once more by the sweep: the first announcement may have died with its worker."""
+
+LEASES = {
+    "generate": timedelta(seconds=30),
+    "submit": timedelta(seconds=200),
+    "download": timedelta(seconds=90),
+    "upload": timedelta(seconds=90),
+}
+"""How long a worker may hold a job at each step. `submit` is longer than the transport's total deadline."""
+
+SUBMIT_TOTAL = 180.0
+"""Total deadline of a paid call; a 4K picture of a thinking model takes well over a minute."""
+
+POLL_TOTAL = 4.5
+"""Total deadline of one chunk of polls."""
+
+DOWNLOAD_TOTAL = 60.0
+"""Total deadline of one download."""
+
+MAX_ARTIFACT_BYTES = 64 * 1024 * 1024
+"""The largest file taken from a provider."""
+
+POLL_AT_ONCE = timedelta(milliseconds=250)
+"""A picture expected sooner than this is asked for by the chain's own next link, without a rest in the database."""
+
+POLL_SHORTEST, POLL_LONGEST = timedelta(milliseconds=400), timedelta(seconds=15)
+"""Bounds of the time between two polls of one job."""
+
+POLL_UNKNOWN = timedelta(seconds=2)
+"""The first poll of a model nobody has measured yet."""
+
+REFETCH_AFTER = timedelta(seconds=1)
+"""Before a file that was no picture is asked for again."""
+
+CACHE_CONTROL = "public, max-age=31536000, immutable"
+"""Of published pictures: their key carries the job's id, so they never change."""
+
+POLL_CHUNK = 50
+"""Jobs per `imagegen.poll` message."""
+
+POLL_THREADS = 8
+"""Connections at once inside one chunk."""
+
+SWEEP_LIMIT = 500
+"""Rows one sweep takes."""
+
+SWEEP_EVERY = 0.5
+"""Beat's interval for the sweep."""
+
+TRANSFER_FAILURES = 6
+"""Failed downloads or uploads of one job before it ends."""
+
+BACKOFF_BASE, BACKOFF_CAP = 1.0, 60.0
+"""Exponential backoff of a job that failed for a passing reason."""
+
+COMMIT_PATIENCE = 90.0
+"""How long the outcome of a paid call waits in the process for PostgreSQL to come back (law 5)."""
+
+AUTORETRY = {"retry_backoff": 1, "retry_backoff_max": 8, "retry_jitter": True, "max_retries": 6}
+"""Celery's own retry of a task whose infrastructure failed."""
+
+RATE_LIMITS = {
+    "imagegen.generate": "200/s",
+    "imagegen.poll": "100/s",
+    "imagegen.download": "200/s",
+    "imagegen.upload": "200/s",
+}
+"""Starting values of Celery's per-task rate limits, per worker; `celery control rate_limit` changes them."""
+
+BREAKER_FAILURES, BREAKER_RESET = 5, 30
+"""Consecutive failures that open a circuit, and how long it stays open."""
+
+QUEUES = ("generate", "poll", "transfer", "housekeeping")
+"""Queues beside the entry queue, each `{namespace}.{kind}`: one kind of work never waits behind another."""
+
+VISIBILITY_TIMEOUT = 3600
+"""Redis redelivers what a worker took and never acknowledged after this; with early acknowledgement, only prefetch."""
+
+CHORD_EXPIRES = 7 * 24 * 3600
+"""How long a batch's chord may take; later the batch is closed by its guarded UPDATE alone."""
+
+ACCEPTED_TTL = 24 * 3600
+"""How long the acknowledgement of an accepted id can be read in Redis."""

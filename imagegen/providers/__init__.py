@@ -1,0 +1,1 @@
+"""One file per provider, all behind `base.Provider`."""

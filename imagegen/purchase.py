@@ -1,0 +1,145 @@
+"""Buying one picture: the paid call between its two commits, and what each of its five answers comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from imagegen import cadence, images, layout, policies, retry
+from imagegen.endings import fail, in_doubt, no_picture
+from imagegen.errors import BadArtifact, ImagegenError, PartUnavailable, StorageError
+from imagegen.jobs import Job
+from imagegen.outcomes import Lost, Outcome, Park, advanced
+from imagegen.ports import AttemptState, Entry, Facts, NewAttempt, Services
+from imagegen.providers.base import Accepted, Delivered, NotSent, Order, Rejected, Submission, Unknown
+from imagegen.recording import commit, facts_of, measures, move, patiently
+from imagegen.states import MoveName, Stage
+
+
+def buy(job: Job, order: Order, report: Callable[[bool], None], services: Services) -> tuple[Job, Submission] | None:
+    """The paid call, its intent committed before it. None: the job was taken away meanwhile, nothing was sent."""
+    attempt = NewAttempt(
+        id=uuid4(), job_id=job.id, number=job.attempts + 1, provider=job.provider, model=job.model, token=uuid4().hex,
+        estimate=job.cost_estimated or Decimal(0), emulated=job.emulated,
+    )  # fmt: skip
+    intent = move(
+        job, MoveName.SUBMIT, services, cause="intent", stage=Stage.GENERATE, until=policies.LEASES["submit"],
+        claim=job.claim, new_attempt=attempt,
+        changes={"paid_attempts": job.paid_attempts + 1, "submitted_at": services.clock.now()},
+        entries=(Entry(kind="reserve", amount=attempt.estimate, attempt_id=attempt.id),),
+    )  # fmt: skip
+    submitting = commit(intent, services) or services.jobs.get(job.id)
+    if submitting.attempt_id != attempt.id or submitting.claim != job.claim:
+        return None
+    answer = services.providers[job.provider].submit(order, callback_url=_callback_url(services, job, attempt))
+    if isinstance(answer, Accepted | Delivered):
+        report(True)
+    elif isinstance(answer, Unknown | NotSent) or answer.error.code == "TEMPORARY":
+        report(False)
+    return submitting, answer
+
+
+def answered(job: Job, answer: Submission, services: Services) -> Outcome:
+    """What the call taught us is written down whatever happens to the job."""
+    match answer:
+        case Accepted():
+            return _accepted(job, answer, services)
+        case Delivered():
+            return _delivered(job, answer, services)
+        case Unknown():
+            return in_doubt(job, answer.error, services.providers[job.provider].reconcile_window, services)
+        case Rejected() | NotSent():
+            return _refused(job, answer, services)
+
+
+def _accepted(job: Job, answer: Accepted, services: Services) -> Outcome:
+    first = cadence.first_poll(job, services)
+    at_once = first <= policies.POLL_AT_ONCE
+    accepted = move(
+        job, MoveName.ACCEPT, services, cause="accepted", stage=Stage.POLL,
+        until=policies.GRACE if at_once else first, parked=not at_once, waiting_for=None if at_once else "provider",
+        changes={"provider_job_id": answer.provider_job_id},
+        facts=facts_of(job, "accepted", provider_job_id=answer.provider_job_id, actual=answer.actual),
+    )  # fmt: skip
+    waiting = commit(accepted, services)
+    if at_once or waiting is None:
+        return advanced(waiting)
+    return Park(services.clock.now() + first, "provider")
+
+
+def _delivered(job: Job, answer: Delivered, services: Services) -> Outcome:
+    """Bytes in hand: first to the attempt's own key (a kill from here on loses nothing), then to their blob."""
+    assert job.attempt_id is not None
+    try:
+        _store(layout.attempt_key(job.attempt_id), answer.data, "application/octet-stream", services)
+        return keep(job, answer.data, answer.actual, answer.usage, services)
+    except (PartUnavailable, StorageError) as error:
+        lost = StorageError(f"the paid picture could not be kept: {error}", {"billed": "yes"})
+        facts = facts_of(job, "failed", actual=answer.actual, usage=answer.usage, error=lost.document())
+        return no_picture(job, lost, answer.actual, services, facts=facts)
+
+
+def keep(job: Job, data: bytes, actual: Decimal | None, usage: Mapping[str, Any], services: Services) -> Outcome:
+    """Paid bytes become a blob under their digest, or turn out to be no picture."""
+    try:
+        picture = images.verify(data)
+    except BadArtifact as error:
+        return no_picture(job, error, actual, services, facts=facts_of(job, "failed", actual=actual, usage=usage))
+    _store(layout.blob_key(picture.sha256), data, picture.content_type, services)
+    delivered = move(
+        job, MoveName.DELIVER, services, cause="delivered", stage=Stage.UPLOAD, until=policies.GRACE,
+        changes={
+            "blob_sha256": picture.sha256, "blob_content_type": picture.content_type, "billed": "yes",
+            "cost_credits": actual if actual is not None else job.cost_estimated,
+        },
+        detail={"picture": measures(picture)},
+        facts=facts_of(job, "succeeded", blob_sha256=picture.sha256, actual=actual, usage=usage),
+    )  # fmt: skip
+    return advanced(commit(delivered, services))
+
+
+def _refused(job: Job, answer: Rejected | NotSent, services: Services) -> Outcome:
+    """Nothing was bought. A refusal that was charged all the same is waste in the ledger, and ends the job."""
+    actual = answer.actual if isinstance(answer, Rejected) else None
+    usage = answer.usage if isinstance(answer, Rejected) else None
+    state: AttemptState = "rejected" if isinstance(answer, Rejected) else "not_sent"
+    facts = facts_of(job, state, actual=actual, usage=usage, error=answer.error.document())
+    if actual:
+        return no_picture(job, answer.error, actual, services, facts=facts)
+    free = replace(job, paid_attempts=job.paid_attempts - 1)
+    release = Entry(kind="release", amount=job.cost_estimated or Decimal(0), attempt_id=job.attempt_id, always=True)
+    return not_bought(free, MoveName.REPEAT, answer.error, services, facts=facts, entries=(release,))
+
+
+def not_bought(
+    job: Job, name: MoveName, error: ImagegenError, services: Services,
+    facts: Facts | None = None, entries: tuple[Entry, ...] = (),
+) -> Outcome:  # fmt: skip
+    """Parks the job until it may be tried again, or ends it."""
+    decision = retry.decide(
+        error, failures=job.failures, paid_attempts=job.paid_attempts, max_paid_attempts=job.max_paid_attempts,
+        now=services.clock.now(), deadline=job.deadline_at, seed=job.id.int,
+    )  # fmt: skip
+    if isinstance(decision, retry.GiveUp):
+        return fail(job, error, services, facts=facts, entries=entries)
+    parked = move(
+        job, name, services, cause=error.code, stage=Stage.GENERATE, until=decision.after, parked=True,
+        waiting_for=decision.reason, facts=facts, entries=entries,
+        changes={"failures": job.failures + 1, "paid_attempts": job.paid_attempts},
+    )  # fmt: skip
+    kept = commit(parked, services)
+    return Park(services.clock.now() + decision.after, decision.reason) if kept else Lost()
+
+
+def _store(key: str, data: bytes, content_type: str, services: Services) -> None:
+    """Paid bytes: an object store that is away is waited for, as long as for the database (law 5)."""
+    patiently(lambda: services.blobs.put(key, data, content_type), services.clock)
+
+
+def _callback_url(services: Services, job: Job, attempt: NewAttempt) -> str | None:
+    if services.callback_base_url is None:
+        return None
+    return f"{services.callback_base_url}/api/webhooks/{job.provider}?attempt={attempt.id}&token={attempt.token}"

@@ -1,0 +1,64 @@
+"""Writing down what happened: building moves, and committing what must not be forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from imagegen import policies
+from imagegen.errors import PartUnavailable
+from imagegen.images import Picture
+from imagegen.jobs import Job
+from imagegen.ports import AttemptState, Clock, Facts, Move, Services
+from imagegen.states import MoveName
+
+Answer = TypeVar("Answer")
+
+# Guarded by the attempt they speak of, not by the claim: the answer to a paid call counts however late it comes.
+_UNFENCED = {MoveName.ACCEPT, MoveName.DELIVER, MoveName.DOUBT, MoveName.REPEAT, MoveName.FAIL}
+
+
+def move(job: Job, name: MoveName, services: Services, *, until: timedelta | None = None, **fields: Any) -> Move:
+    """A move of this job as this worker sees it: now, under its claim, `until` counted from now."""
+    now = services.clock.now()
+    return Move(
+        job_id=job.id,
+        name=name,
+        at=now,
+        worker=services.worker,
+        until=None if until is None else now + until,
+        held=None if name in _UNFENCED else job.claim,
+        **fields,
+    )
+
+
+def patiently(action: Callable[[], Answer], clock: Clock) -> Answer:
+    """Repeats `action` while its part is away, for `policies.COMMIT_PATIENCE` seconds (law 5), then raises."""
+    give_up = clock.monotonic() + policies.COMMIT_PATIENCE
+    pause = 0.1
+    while True:
+        try:
+            return action()
+        except PartUnavailable:
+            if clock.monotonic() + pause >= give_up:
+                raise
+            clock.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+
+def commit(outcome: Move, services: Services) -> Job | None:
+    """Applies a move that says what a paid call came to, waiting for PostgreSQL if it is away."""
+    return patiently(lambda: services.jobs.apply(outcome), services.clock)
+
+
+def facts_of(job: Job, state: AttemptState, **known: Any) -> Facts:
+    """What became known of the job's current attempt."""
+    if job.attempt_id is None:
+        raise ValueError(f"job {job.id} has no attempt")
+    return Facts(attempt_id=job.attempt_id, state=state, **known)
+
+
+def measures(picture: Picture) -> dict[str, int]:
+    """What the result cache keeps of a picture beside its digest."""
+    return {"width": picture.width, "height": picture.height, "bytes": picture.bytes}

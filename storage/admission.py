@@ -1,0 +1,122 @@
+"""Admission: new jobs and their batch in one statement, all or nothing, once per id and once per idempotency key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import CTE, Select, Table, func, literal_column, or_, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.sql import column
+from sqlalchemy.sql.selectable import TableValuedAlias
+
+from imagegen.errors import IdempotencyConflict
+from imagegen.jobs import Batch, Job
+from imagegen.ports import Admitted
+from storage import events, rows
+from storage.batches import WITH_JOBS, with_jobs
+from storage.engine import Database
+from storage.tables import BATCHES, JOBS, value
+
+RACES = 3
+"""How often admission looks again when what stood in its way was erased meanwhile."""
+
+
+def _records(table: Table, parameter: str) -> TableValuedAlias:
+    """The JSON array given as `parameter` as rows with the table's own columns and types."""
+    columns = [column(one.name, one.type) for one in table.columns]
+    given = func.jsonb_to_recordset(value(parameter, JSONB()))
+    return given.table_valued(*columns).render_derived(parameter, with_types=True)
+
+
+def _insert_jobs(batch: CTE | None) -> CTE:
+    given = _records(JOBS, "new_jobs")
+    new = select(*[given.c[one.name] for one in JOBS.columns])
+    names = [one.name for one in JOBS.columns]
+    if batch is None:
+        return insert(JOBS).from_select(names, new).on_conflict_do_nothing().returning(*JOBS.c).cte("moved")
+    # Members follow their batch; one that exists already without it is a mistake, and undoes the whole statement.
+    joined = new.select_from(given.join(batch, batch.c.id == given.c.batch_id))
+    return insert(JOBS).from_select(names, joined).returning(*JOBS.c).cte("moved")
+
+
+def _statement(batch: CTE | None) -> Select[Any]:
+    jobs = _insert_jobs(batch)
+    event = events.record(jobs, literal_column("'admit'")).cte("event")
+    return select(jobs).order_by(jobs.c.batch_index).add_cte(event)
+
+
+def _batch() -> CTE:
+    given = _records(BATCHES, "new_batch")
+    names = [one.name for one in BATCHES.columns]
+    new = select(*[given.c[name] for name in names])
+    return insert(BATCHES).from_select(names, new).on_conflict_do_nothing().returning(BATCHES.c.id).cte("batch")
+
+
+_ADMIT_JOB = _statement(None)
+_ADMIT_BATCH = _statement(_batch())
+_ID, _OWNER, _KEY = value("id", JOBS.c.id), value("owner", JOBS.c.owner), value("key", JOBS.c.idempotency_key)
+_JOB_IN_THE_WAY = (
+    select(JOBS)
+    .where(or_(JOBS.c.id == _ID, (JOBS.c.owner == _OWNER) & (JOBS.c.idempotency_key == _KEY) & JOBS.c.batch_id.is_(None)))
+    .order_by((JOBS.c.id == _ID).desc())
+    .limit(1)
+)  # fmt: skip
+_BATCH_IN_THE_WAY = WITH_JOBS.where(
+    or_(BATCHES.c.id == _ID, (BATCHES.c.owner == _OWNER) & (BATCHES.c.idempotency_key == _KEY))
+).order_by((BATCHES.c.id == _ID).desc(), BATCHES.c.id, JOBS.c.batch_index)
+
+
+def admit(database: Database, jobs: Sequence[Job], batch: Batch | None, worker: str) -> Admitted:
+    """See `imagegen.ports.Jobs.admit`."""
+    if batch is None and len(jobs) != 1:
+        raise ValueError("several jobs are admitted together only as a batch")
+    at = (batch or jobs[0]).created_at
+    values: dict[str, Any] = {
+        "new_jobs": [rows.job_record(one) for one in jobs],
+        "at": at,
+        "cause": "admitted",
+        "worker": worker,
+        "detail": {},
+    }
+    if batch is not None:
+        values["new_batch"] = [rows.batch_record(batch)]
+    for _ in range(RACES):
+        written = database.run(_ADMIT_JOB if batch is None else _ADMIT_BATCH, values)
+        if written:
+            return Admitted(jobs=[rows.job(row) for row in written], batch=batch, created=True)
+        found = _found_job(database, jobs[0]) if batch is None else _found_batch(database, batch)
+        if found is not None:
+            return found
+    raise IdempotencyConflict("another request with this id or idempotency key is being written; send it again")
+
+
+def same_request(new: Job | Batch, old: Job | Batch) -> None:
+    """Raises `IdempotencyConflict` unless both came from the same owner with the same body."""
+    if new.owner != old.owner:
+        raise IdempotencyConflict(f"the id {new.id} is taken")
+    if new.body_sha256 != old.body_sha256:
+        named = f"idempotency key {new.idempotency_key!r}" if new.idempotency_key else f"id {new.id}"
+        raise IdempotencyConflict(f"this {named} was used for another request")
+
+
+def _looked_for(new: Job | Batch) -> dict[str, Any]:
+    return {"id": new.id, "owner": new.owner, "key": new.idempotency_key}
+
+
+def _found_job(database: Database, new: Job) -> Admitted | None:
+    found = database.run(_JOB_IN_THE_WAY, _looked_for(new))
+    if not found:
+        return None
+    old = rows.job(found[0])
+    same_request(new, old)
+    return Admitted(jobs=[old], batch=None, created=False)
+
+
+def _found_batch(database: Database, new: Batch) -> Admitted | None:
+    found = with_jobs(database.run(_BATCH_IN_THE_WAY, _looked_for(new)))
+    if found is None:
+        return None
+    old, jobs = found
+    same_request(new, old)
+    return Admitted(jobs=jobs, batch=old, created=False)

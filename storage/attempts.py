@@ -1,0 +1,94 @@
+"""Attempts: the intent to buy, and what every answer taught us of it, whatever became of the job (law 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    Boolean,
+    Column,
+    Insert,
+    Integer,
+    Select,
+    Update,
+    and_,
+    case,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.sql.elements import ColumnElement
+
+from imagegen.ports import Facts, NewAttempt
+from storage.events import AT
+from storage.tables import ATTEMPTS, value
+
+_NEW = ("id", "number", "provider", "model", "token", "estimate", "emulated")
+_LEARNT = ("provider_job_id", "result_url", "blob_sha256", "usage", "actual", "error")
+_SILENT = ("submitting", "unknown")
+
+
+def _value(prefix: str, column: Column[Any]) -> ColumnElement[Any]:
+    return value(prefix + column.name, column)
+
+
+def intend(moved: CTE) -> Insert:
+    """The row of a new attempt (state `submitting`), if the job moved; takes `new_values`."""
+    given = [_value("new_", ATTEMPTS.c[name]) for name in _NEW]
+    row = select(*given, literal_column("'submitting'"), AT, moved.c.id, moved.c.run)
+    return insert(ATTEMPTS).from_select([*_NEW, "state", "submitted_at", "job_id", "run"], row)
+
+
+def new_values(attempt: NewAttempt) -> dict[str, Any]:
+    """The values that `intend` takes."""
+    return {f"new_{name}": getattr(attempt, name) for name in _NEW}
+
+
+def settle(
+    state: ColumnElement[Any], ready: ColumnElement[Any], learnt: Mapping[str, ColumnElement[Any]]
+) -> dict[str, Any]:
+    """The columns of an UPDATE that adds what was learnt: a null teaches nothing, not knowing undoes no knowledge."""
+    known = ATTEMPTS.c
+    ignorant = and_(state.in_(_SILENT), known.state != "submitting")
+    return {
+        **{name: func.coalesce(value, known[name]) for name, value in learnt.items()},
+        "state": case((ignorant, known.state), else_=state),
+        "answered_at": case((and_(known.answered_at.is_(None), state != "submitting"), AT), else_=known.answered_at),
+        "ready_at": case((and_(known.ready_at.is_(None), ready), AT), else_=known.ready_at),
+    }
+
+
+def learn() -> Update:
+    """What one answer taught us, unconditionally; takes `fact_values`."""
+    state = value("fact_state", ATTEMPTS.c.state)
+    ready = value("fact_ready", Boolean())
+    learnt = {name: _value("fact_", ATTEMPTS.c[name]) for name in _LEARNT}
+    return update(ATTEMPTS).where(ATTEMPTS.c.id == _value("fact_", ATTEMPTS.c.id)).values(settle(state, ready, learnt))
+
+
+def fact_values(facts: Facts) -> dict[str, Any]:
+    """The values that `learn` takes."""
+    return {
+        **{f"fact_{name}": getattr(facts, name) for name in _LEARNT},
+        "fact_id": facts.attempt_id,
+        "fact_state": facts.state,
+        "fact_ready": facts.result_url is not None or facts.blob_sha256 is not None,
+    }
+
+
+FACTS: Select[Any] = select(ATTEMPTS).where(ATTEMPTS.c.id == value("attempt_id", ATTEMPTS.c.id))
+
+LATENCIES: Select[Any] = (
+    select(func.extract("epoch", ATTEMPTS.c.ready_at - ATTEMPTS.c.submitted_at).label("seconds"))
+    .where(
+        ATTEMPTS.c.provider == value("provider", ATTEMPTS.c.provider),
+        ATTEMPTS.c.model == value("model", ATTEMPTS.c.model),
+        ATTEMPTS.c.ready_at.is_not(None),
+    )
+    .order_by(ATTEMPTS.c.submitted_at.desc())
+    .limit(value("limit", Integer()))
+)

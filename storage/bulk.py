@@ -1,0 +1,169 @@
+"""Many jobs by one statement: the sweep that takes what is due, and what a chunk of polls asks and finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    Float,
+    Integer,
+    Interval,
+    Select,
+    and_,
+    case,
+    false,
+    func,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.sql import column
+from sqlalchemy.sql.elements import ColumnElement
+
+from imagegen.ports import Polled
+from imagegen.states import LIVE, MOVES, MoveName, Stage, Status
+from storage import attempts, events
+from storage.events import AT
+from storage.moves import among
+from storage.tables import ATTEMPTS, JOBS, value
+
+AGEING = 60.0
+"""Seconds of waiting that lift a job by one step of priority, so that a low one never starves."""
+
+MOST_DOUBLINGS = 10
+"""After so many unanswered hints the time between two of them grows no more."""
+
+_GRACE = value("grace", Float())
+_IDS = value("ids", ARRAY(JOBS.c.id.type))
+_row = JOBS.c
+
+
+def _later(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
+    return AT + func.make_interval(0, 0, 0, 0, 0, 0, seconds, type_=Interval())
+
+
+def _due() -> Select[Any]:
+    """Takes `at`, `limit`, `grace` (seconds), `worker`, `detail`."""
+    rank = _row.priority - func.extract("epoch", AT - _row.next_run_at) / AGEING
+    picked = (
+        select(_row.id, _row.status.label("was"), rank.label("rank"))
+        .where(_row.next_run_at <= AT, among(_row.status, LIVE))
+        .order_by(rank, _row.next_run_at, _row.id)
+        .limit(value("limit", Integer()))
+        .with_for_update(skip_locked=True)
+        .cte("picked")
+    )
+    held = _row.status == Status.PROCESSING.value
+    unanswered = and_(_row.status == Status.GENERATING.value, _row.stage == Stage.GENERATE.value)
+    freed = or_(held, unanswered)
+    hints = case((freed, 0), else_=_row.hints)
+    doubling = func.power(literal_column("2"), func.least(hints, MOST_DOUBLINGS))
+    # Never beyond the deadline: the sweep is what ends a job whose time is over.
+    again = func.least(_later(_GRACE * doubling), func.greatest(_row.deadline_at, _later(_GRACE)))
+    new = {
+        "status": case((held, Status.QUEUED.value), else_=_row.status),
+        "stage": case((unanswered, Stage.RECONCILE.value), else_=_row.stage),
+        "next_run_at": again,
+        "hints": hints + 1,
+        "claim": null(),
+        "waiting_for": null(),
+        "woken": false(),
+        "updated_at": case((freed, AT), else_=_row.updated_at),
+    }
+    taken = (
+        update(JOBS).where(_row.id == picked.c.id).values(new).returning(*_row, picked.c.was, picked.c.rank).cte("moved")
+    )
+    lost = or_(
+        taken.c.was == Status.PROCESSING.value,
+        and_(taken.c.was == Status.GENERATING.value, taken.c.stage == Stage.RECONCILE.value, taken.c.hints == 1),
+    )
+    name = case((taken.c.was == Status.PROCESSING.value, MoveName.HOLD.value), else_=MoveName.DOUBT.value)
+    event = events.record(taken, name, lost, cause=literal_column("'lease ran out'")).cte("event")
+    return select(taken).order_by(taken.c.rank, taken.c.id).add_cte(event)
+
+
+DUE = _due()
+
+POLLABLE: Select[Any] = select(JOBS).where(
+    _row.id == func.any(_IDS),
+    _row.status == Status.GENERATING.value,
+    _row.stage == Stage.POLL.value,
+    # Resting jobs say what they wait for; the sweep and a woken-up job's time make them due.
+    or_(_row.waiting_for.is_(None), _row.next_run_at <= func.now()),
+)
+
+UNANNOUNCED: Select[Any] = (
+    select(JOBS).where(_row.announce_at <= AT).order_by(_row.announce_at, _row.id).limit(value("limit", Integer()))
+)
+ANNOUNCED = update(JOBS).where(_row.id == func.any(_IDS)).values(announce_at=null())
+
+
+def _polled() -> Select[Any]:
+    """Takes `found`, `at`, `grace` (seconds), `worker`, `cause`, `detail`."""
+    types = {
+        "job_id": _row.id.type,
+        "attempt_id": ATTEMPTS.c.id.type,
+        "until": _row.next_run_at.type,
+        "result_url": ATTEMPTS.c.result_url.type,
+        "actual": ATTEMPTS.c.actual.type,
+        "usage": ATTEMPTS.c.usage.type,
+    }
+    rows = func.jsonb_to_recordset(value("found", JSONB()))
+    seen = rows.table_valued(*[column(name, kind) for name, kind in types.items()]).render_derived("seen", with_types=True)
+    rule = MOVES[MoveName.DELIVER]
+    # Locked in one order, so that two chunks with the same jobs cannot wait for each other.
+    locked = (
+        select(_row.id, *[seen.c[name] for name in types if name != "job_id"])
+        .select_from(JOBS.join(seen, seen.c.job_id == _row.id))
+        .where(among(_row.status, rule.sources), _row.stage == Stage.POLL.value, _row.attempt_id == seen.c.attempt_id)
+        .order_by(_row.id)
+        .with_for_update(of=JOBS)
+        .cte("locked")
+    )
+    ready = locked.c.result_url.is_not(None)
+    rest = case((_row.woken, AT), else_=locked.c.until)
+    new = {
+        "status": case((ready, literal(rule.target)), else_=_row.status),
+        "stage": case((ready, Stage.DOWNLOAD.value), else_=_row.stage),
+        "next_run_at": case((ready, _later(_GRACE)), else_=rest),
+        "result_url": func.coalesce(locked.c.result_url, _row.result_url),
+        "waiting_for": case((ready, null()), else_=literal("provider")),
+        "updated_at": case((ready, AT), else_=_row.updated_at),
+        "woken": false(),
+        "hints": literal_column("0"),
+    }
+    moved = update(JOBS).where(_row.id == locked.c.id).values(new).returning(*_row).cte("moved")
+    arrived = moved.c.status == literal(rule.target)
+    event = events.record(moved, literal_column(f"'{MoveName.DELIVER}'"), arrived).cte("event")
+    learnt = {name: seen.c[name] for name in ("result_url", "actual", "usage")}
+    knows = attempts.settle(literal_column("'succeeded'"), seen.c.result_url.is_not(None), learnt)
+    fact = update(ATTEMPTS).where(ATTEMPTS.c.id == seen.c.attempt_id, seen.c.result_url.is_not(None)).values(knows)
+    return select(moved).where(arrived).add_cte(event, fact.cte("fact"))
+
+
+POLLED = _polled()
+
+
+def polled_values(found: Sequence[Polled]) -> list[dict[str, Any]]:
+    """The rows that `POLLED` takes; of several about one job, the last that brings a picture, else the last."""
+    best: dict[Any, Polled] = {}
+    for one in found:
+        before = best.get(one.job_id)
+        if before is None or one.result_url is not None or before.result_url is None:
+            best[one.job_id] = one
+    return [
+        {
+            "job_id": one.job_id,
+            "attempt_id": one.attempt_id,
+            "until": one.until,
+            "result_url": one.result_url,
+            "actual": one.actual,
+            "usage": one.usage,
+        }
+        for one in best.values()
+    ]

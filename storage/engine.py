@@ -1,0 +1,148 @@
+"""PostgreSQL from one place: a pool per process, single statements without BEGIN and COMMIT, one meaning of "away".
+
+Every statement stands alone (AUTOCOMMIT): one round trip, no transaction open between two of them. The schema is
+written into the statement's names, so nothing depends on the session and PgBouncer's transaction mode works.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import URL, Engine, RowMapping, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.sql import Executable
+
+from imagegen.errors import PartUnavailable
+from storage.tables import VALUE
+
+CONNECT: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "application_name": "imagegen",
+}
+"""libpq's connection parameters (seconds; `tcp_user_timeout` milliseconds); the address may override each."""
+
+POOL_TIMEOUT = 10.0
+"""Seconds a thread waits for a connection of its process's pool."""
+
+READ_ONLY = "25006"
+"""SQLSTATE of a write to a standby: after a failover the old address may answer without being the primary."""
+
+
+def plain(value: Any) -> Any:
+    """What `json` cannot write itself: exact decimals and identifiers as text, times as ISO 8601, mappings."""
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def to_json(value: Any) -> str:
+    """JSON text; a NaN or an infinity is refused, because `jsonb` holds neither."""
+    return json.dumps(value, default=plain, allow_nan=False)
+
+
+def address(url: str | URL) -> URL:
+    """Any spelling of a PostgreSQL address, for the driver used here."""
+    return make_url(url).set(drivername="postgresql+psycopg2")
+
+
+def connect_args(url: URL) -> dict[str, Any]:
+    """libpq's parameters, without those that the address itself names."""
+    return {name: value for name, value in CONNECT.items() if name not in url.query}
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Around anything that talks to PostgreSQL: raises `PartUnavailable` where it is away, overloaded or a standby.
+
+    What SQLAlchemy recognises as a broken connection leaves the pool with all of its age, so the next call connects
+    anew. Errors of the statement itself pass as they are.
+    """
+    try:
+        yield
+    except PoolTimeout as error:
+        raise PartUnavailable("PostgreSQL: no connection of the pool came free", {"part": "PostgreSQL"}) from error
+    except DBAPIError as error:
+        away = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+        if not away and getattr(error.orig, "pgcode", None) != READ_ONLY:
+            raise
+        said = str(error.orig).strip().splitlines()
+        raise PartUnavailable(
+            f"PostgreSQL cannot be used: {said[0] if said else type(error.orig).__name__}", {"part": "PostgreSQL"}
+        ) from error
+
+
+class Database:
+    """One PostgreSQL schema. Cheap to make, safe to share: its pool is opened by the process that first uses it."""
+
+    def __init__(self, url: str, schema: str | None = None, *, threads: int = 16) -> None:
+        """`url`: any PostgreSQL address; `schema` None: the connection's own; `threads`: connections per process."""
+        self.url = address(url)
+        self.schema = schema
+        self._threads = threads
+        self._engines: dict[int, Engine] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """This process's engine. A forked child never touches its parent's connections, nor closes them."""
+        pid = os.getpid()
+        found = self._engines.get(pid)
+        return found if found is not None else self._engines.setdefault(pid, self._open())
+
+    def _open(self) -> Engine:
+        engine = create_engine(
+            self.url,
+            isolation_level="AUTOCOMMIT",
+            connect_args=connect_args(self.url),
+            pool_size=self._threads,
+            max_overflow=self._threads,
+            pool_timeout=POOL_TIMEOUT,
+            pool_reset_on_return=None,
+            pool_use_lifo=True,
+            use_native_hstore=False,
+            json_serializer=to_json,
+        )
+        return engine.execution_options(schema_translate_map={None: self.schema}) if self.schema else engine
+
+    def run(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[RowMapping]:
+        """Executes one statement by itself with these values (`storage.tables.value`); returns its rows.
+
+        Raises `PartUnavailable`.
+        """
+        named = {VALUE + name: item for name, item in (values or {}).items()}
+        with reaching(), self.engine.connect() as connection:
+            try:
+                result = connection.execute(statement, named)
+                return result.mappings().all() if result.returns_rows else ()
+            except DBAPIError as error:
+                if getattr(error.orig, "pgcode", None) == READ_ONLY:
+                    connection.invalidate(error)
+                raise
+
+    def check(self) -> None:
+        """Raises `PartUnavailable` where PostgreSQL does not answer."""
+        self.run(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Closes this process's connections; the next call opens new ones."""
+        engine = self._engines.pop(os.getpid(), None)
+        if engine is not None:
+            engine.dispose()

@@ -1,0 +1,113 @@
+"""The port `Jobs` on PostgreSQL: every method is one statement, and every write one transaction by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from imagegen.errors import NotFound
+from imagegen.jobs import Batch, Job
+from imagegen.ports import Admitted, Claimed, Event, Facts, JobFilter, Move, Polled
+from imagegen.states import MoveName
+from storage import admission, attempts, batches, bulk, events, listing, moves, rows
+from storage.engine import Database
+from storage.tables import JOBS, value
+
+_GET = select(JOBS).where(JOBS.c.id == value("job_id", JOBS.c.id))
+
+
+class PostgresJobs:
+    """Jobs, attempts, history and ledger. Thread-safe; see `imagegen.ports.Jobs` for what each method promises."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def admit(self, jobs: Sequence[Job], batch: Batch | None, *, worker: str) -> Admitted:
+        """Writes new jobs, or finds those written before; a second statement only where something was in the way."""
+        return admission.admit(self._database, jobs, batch, worker)
+
+    def get(self, job_id: UUID) -> Job:
+        """The job; raises `NotFound`."""
+        found = self._jobs(_GET, {"job_id": job_id})
+        if not found:
+            raise NotFound(f"no job {job_id}")
+        return found[0]
+
+    def get_batch(self, batch_id: UUID) -> tuple[Batch, list[Job]]:
+        """The batch and its jobs in input order; raises `NotFound`."""
+        found = batches.with_jobs(self._database.run(batches.GET, {"batch_id": batch_id}))
+        if found is None:
+            raise NotFound(f"no batch {batch_id}")
+        return found
+
+    def list(self, where: JobFilter, *, limit: int = 50, cursor: str | None = None) -> tuple[list[Job], str | None]:
+        """Newest first, and the next page's cursor."""
+        found = self._jobs(listing.page(where, limit, cursor), {})
+        more = len(found) > limit
+        return found[:limit], listing.cursor_after(found[limit - 1]) if more else None
+
+    def history(self, job_id: UUID) -> list[Event]:
+        """Oldest first."""
+        return [rows.event(row) for row in self._database.run(events.HISTORY, {"job_id": job_id})]
+
+    def claim(self, move: Move, continuation: Mapping[str, Any] | None) -> Claimed | None:
+        """Takes the job, with the picture that its fingerprint has in the cache."""
+        values = {**moves.values(move), "continuation": continuation}
+        found = self._database.run(moves.statement(moves.shape(move, claiming=True)), values)
+        if not found:
+            return None
+        cached = rows.cached(found[0]) if move.name is MoveName.CLAIM else None
+        return Claimed(job=rows.job(found[0]), cached=cached)
+
+    def apply(self, move: Move) -> Job | None:
+        """The guarded move; None: Lost."""
+        found = self._jobs(moves.statement(moves.shape(move)), moves.values(move))
+        return found[0] if found else None
+
+    def attempt(self, attempt_id: UUID) -> Facts | None:
+        """What is known of an attempt."""
+        found = self._database.run(attempts.FACTS, {"attempt_id": attempt_id})
+        return rows.facts(found[0]) if found else None
+
+    def pollable(self, job_ids: Sequence[UUID]) -> list[Job]:
+        """Those generating and due for a poll."""
+        return self._jobs(bulk.POLLABLE, {"ids": [*job_ids]})
+
+    def polled(self, found: Sequence[Polled], *, at: datetime, worker: str, grace: timedelta) -> list[Job]:
+        """What a chunk of polls found; returns the jobs that moved to their download."""
+        values = {"at": at, "worker": worker, "grace": grace.total_seconds(), "cause": "polled", "detail": {}}
+        return self._jobs(bulk.POLLED, {**values, "found": bulk.polled_values(found)})
+
+    def due(self, *, at: datetime, limit: int, grace: timedelta, worker: str) -> list[Job]:
+        """Takes what is due, most urgent first."""
+        values = {"at": at, "limit": limit, "grace": grace.total_seconds(), "worker": worker, "detail": {}}
+        return self._jobs(bulk.DUE, values)
+
+    def unannounced(self, *, at: datetime, limit: int) -> Sequence[Job]:
+        """Ended jobs whose end is to be told again, oldest first."""
+        return self._jobs(bulk.UNANNOUNCED, {"at": at, "limit": limit})
+
+    def announced(self, job_ids: Sequence[UUID]) -> None:
+        """Their ends were told."""
+        self._database.run(bulk.ANNOUNCED, {"ids": [*job_ids]})
+
+    def close_batch(self, batch_id: UUID, *, at: datetime) -> Batch | None:
+        """Closes the batch if no member is live; None: nothing to close."""
+        found = self._database.run(batches.CLOSE, {"batch_id": batch_id, "at": at})
+        return rows.batch(found[0]) if found else None
+
+    def unclosed_batches(self, *, limit: int) -> Sequence[UUID]:
+        """Open batches without a live member, oldest first."""
+        return [row["id"] for row in self._database.run(batches.UNCLOSED, {"limit": limit})]
+
+    def latencies(self, provider: str, model: str, *, limit: int = 50) -> Sequence[float]:
+        """Seconds from submission to picture, newest attempt first."""
+        values = {"provider": provider, "model": model, "limit": limit}
+        return [float(row["seconds"]) for row in self._database.run(attempts.LATENCIES, values)]
+
+    def _jobs(self, statement: Any, values: Mapping[str, Any]) -> list[Job]:
+        return [rows.job(row) for row in self._database.run(statement, values)]

@@ -1,0 +1,236 @@
+"""The guarded moves as SQL, one statement each, generated from `imagegen.states.MOVES`.
+
+    WITH moved   AS (UPDATE image_generation_jobs … WHERE id = … AND status IN (sources) … RETURNING *),
+         event   AS (INSERT … FROM moved),  attempt AS (INSERT … FROM moved),  fact AS (UPDATE imagegen_attempts …),
+         ledger  AS (INSERT … FROM moved or always),  cache AS (INSERT … FROM moved),  batch AS (UPDATE … FROM moved)
+    SELECT * FROM moved
+
+All parts see the same snapshot and commit together. A statement is built once per `Shape`, that is per kind of move
+and set of changed columns; its values come with each execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import CTE, Select, and_, case, func, literal_column, null, or_, select, update
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy.sql.elements import ColumnElement
+
+from imagegen.ports import Move
+from imagegen.states import LIVE, MOVES, TERMINAL, BatchStatus, MoveName, Stage, failure_stage
+from storage import attempts, events, ledger
+from storage.events import AT
+from storage.rows import CACHED
+from storage.tables import BATCHES, CACHE, EVENTS, JOBS, value
+
+GUARDED = frozenset({"id", "status", "stage", "next_run_at", "claim", "woken", "hints", "updated_at", "continuation"})
+"""Columns that a move sets by its own fields, never by its `changes`."""
+
+FREE_TO_TAKE = frozenset({MoveName.FETCH, MoveName.PUBLISH})
+REOPENING = frozenset({MoveName.RETRY, MoveName.PROVE})
+CACHING = frozenset({MoveName.FETCHED, MoveName.DELIVER})
+_FORGOTTEN = ("completed_at", "announce_at", "failure_stage", "error_code", "error_message", "error_retryable")
+
+JOB_ID = value("job_id", JOBS.c.id)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides a move's SQL; everything else is a value."""
+
+    name: MoveName
+    changes: frozenset[str]
+    ends: bool
+    staged: bool
+    parked: bool
+    held: bool
+    attempt: bool
+    facts: bool
+    entries: bool
+    picture: bool
+    claiming: bool
+
+
+def shape(move: Move, *, claiming: bool = False) -> Shape:
+    """The shape of this move; raises `ValueError` where the move contradicts its rule."""
+    rule = MOVES[move.name]
+    target = move.target or rule.target
+    if rule.target is not None and move.target not in {None, rule.target}:
+        raise ValueError(f"{move.name} leads to {rule.target}, not to {move.target}")
+    if forbidden := GUARDED & set(move.changes):
+        raise ValueError(f"{move.name} changes {', '.join(sorted(forbidden))}: these follow from the move itself")
+    ends = target in TERMINAL
+    if not ends and move.until is None:
+        raise ValueError(f"{move.name} leaves the job live and needs `until`")
+    return Shape(
+        name=move.name,
+        changes=frozenset(move.changes),
+        ends=ends,
+        staged=move.stage is not None,
+        parked=move.parked,
+        held=move.held is not None,
+        attempt=move.new_attempt is not None,
+        facts=move.facts is not None,
+        entries=bool(move.entries),
+        picture=move.name in CACHING and "blob_sha256" in move.changes and "picture" in move.detail,
+        claiming=claiming,
+    )
+
+
+def values(move: Move) -> dict[str, Any]:
+    """The values for the statement of this move's shape."""
+    picture = move.detail.get("picture") or {}
+    return {
+        "job_id": move.job_id,
+        "at": move.at,
+        "move": move.name.value,
+        "cause": move.cause,
+        "worker": move.worker,
+        "detail": move.detail,
+        "target": move.target or MOVES[move.name].target,
+        "stage": move.stage,
+        "until": move.until,
+        "waiting_for": move.waiting_for,
+        "held": move.held,
+        "claim": move.claim,
+        **{f"to_{name}": value for name, value in move.changes.items()},
+        **{f"picture_{name}": picture.get(name) for name in ("width", "height", "bytes")},
+        **(attempts.new_values(move.new_attempt) if move.new_attempt else {}),
+        **(attempts.fact_values(move.facts) if move.facts else {}),
+        **(ledger.entry_values(move.entries) if move.entries else {}),
+    }
+
+
+def among(column: ColumnElement[Any], wanted: Iterable[str]) -> ColumnElement[bool]:
+    """`column IN ('a', 'b')` with the words in the SQL itself, so that partial indexes apply."""
+    return column.in_([literal_column(f"'{word!s}'") for word in sorted(wanted)])
+
+
+FAILURE_STAGE: ColumnElement[Any] = case(
+    *[
+        (
+            and_(JOBS.c.status == literal_column(f"'{status}'"), JOBS.c.stage == literal_column(f"'{stage}'")),
+            literal_column(f"'{failure_stage(status, stage)}'"),
+        )
+        for status in sorted(LIVE)
+        for stage in sorted(Stage)
+    ]
+)
+
+
+def _guards(of: Shape) -> list[ColumnElement[bool]]:
+    rule, row = MOVES[of.name], JOBS.c
+    guards = [row.id == JOB_ID, among(row.status, rule.sources)]
+    if rule.stages is not None:
+        guards.append(among(row.stage, rule.stages))
+    if of.held:
+        guards.append(row.claim == value("held", row.claim))
+    elif of.claiming and of.name in FREE_TO_TAKE:
+        guards.append(or_(row.claim.is_(None), row.next_run_at <= AT))
+    if of.facts:
+        guards.append(row.attempt_id == value("fact_id", row.attempt_id))
+    return guards
+
+
+def _timing(of: Shape) -> dict[str, Any]:
+    """When it runs again, who holds it, and what it waits for."""
+    row, until = JOBS.c, value("until", JOBS.c.next_run_at)
+    if of.ends:
+        ended = {name: null() for name in ("next_run_at", "claim", "waiting_for")}
+        return {**ended, "woken": literal_column("false"), "completed_at": AT, "announce_at": until}
+    timing: dict[str, Any] = {
+        "next_run_at": until,
+        "claim": value("claim", row.claim),
+        "waiting_for": value("waiting_for", row.waiting_for),
+    }
+    if of.parked:
+        timing |= {"next_run_at": case((row.woken, AT), else_=until), "woken": literal_column("false")}
+    return timing
+
+
+def _consequences(of: Shape) -> dict[str, Any]:
+    """What follows from the kind of move itself; `changes` may say otherwise."""
+    row = JOBS.c
+    if of.name is MoveName.FAIL:
+        return {"failure_stage": FAILURE_STAGE}
+    if of.name in REOPENING:
+        again = {"run": row.run + 1} if of.name is MoveName.RETRY else {}
+        return {**{name: null() for name in _FORGOTTEN}, **again}
+    if of.attempt:
+        provider = func.jsonb_build_array(value("new_provider", row.provider), type_=JSONB())
+        return {
+            "attempt_id": value("new_id", row.attempt_id),
+            "attempts": row.attempts + 1,
+            "tried": case((row.tried.contains(provider), row.tried), else_=row.tried.concat(provider)),
+            "provider_job_id": null(),
+            "result_url": null(),
+        }
+    return {}
+
+
+def moved(of: Shape) -> CTE:
+    """The guarded UPDATE."""
+    row = JOBS.c
+    changes: dict[str, Any] = {name: value(f"to_{name}", row[name]) for name in sorted(of.changes)}
+    if of.name is MoveName.CLAIM:
+        changes["started_at"] = func.coalesce(row.started_at, AT)
+    new: dict[str, Any] = {
+        **_consequences(of),
+        **changes,
+        **_timing(of),
+        "hints": literal_column("0"),
+        "updated_at": AT,
+    }
+    if of.ends or MOVES[of.name].target is not None or of.name is MoveName.RETRY:
+        new["status"] = value("target", row.status)
+    if of.staged:
+        new["stage"] = value("stage", row.stage)
+    if of.claiming:
+        new["continuation"] = func.coalesce(value("continuation", row.continuation), row.continuation)
+    return update(JOBS).where(*_guards(of)).values(new).returning(*row).cte("moved")
+
+
+def _keep_picture(moved: CTE) -> Insert:
+    """The result cache learns the picture of this fingerprint; a newer one replaces it."""
+    row = moved.c
+    sizes = [value(f"picture_{name}", CACHE.c[name]) for name in ("width", "height", "bytes")]
+    picture = select(row.fingerprint, row.emulated, row.blob_sha256, row.blob_content_type, *sizes, AT).where(
+        row.fingerprint != "", ~row.placeholder
+    )
+    names = ["fingerprint", "emulated", "blob_sha256", "content_type", "width", "height", "bytes", "created_at"]
+    kept = insert(CACHE).from_select(names, picture)
+    newer = {name: kept.excluded[name] for name in names[2:]}
+    return kept.on_conflict_do_update(index_elements=["fingerprint", "emulated"], set_=newer)
+
+
+@lru_cache(maxsize=512)
+def statement(of: Shape) -> Select[Any]:
+    """The whole statement of a shape: selects the moved job, or nothing."""
+    rows = moved(of)
+    parts = [events.record(rows, value("move", EVENTS.c.move)).cte("event")]
+    if of.attempt:
+        parts.append(attempts.intend(rows).cte("attempt"))
+    if of.facts:
+        parts.append(attempts.learn().cte("fact"))
+    if of.entries:
+        parts.append(ledger.enter(rows, JOB_ID).cte("ledger"))
+    if of.picture:
+        parts.append(_keep_picture(rows).cte("cache"))
+    if of.name in REOPENING:
+        reopened = {"status": BatchStatus.RUNNING.value, "completed_at": null(), "run": BATCHES.c.run + 1}
+        parts.append(update(BATCHES).where(BATCHES.c.id.in_(select(rows.c.batch_id))).values(reopened).cte("batch"))
+    chosen = _with_cached(rows) if of.claiming and of.name is MoveName.CLAIM else select(rows)
+    return chosen.add_cte(*parts)
+
+
+def _with_cached(rows: CTE) -> Select[Any]:
+    """The claimed job together with the picture bought before for its fingerprint, unless it wants a fresh one."""
+    row = rows.c
+    same = and_(CACHE.c.fingerprint == row.fingerprint, CACHE.c.emulated == row.emulated, ~row.fresh)
+    names = ("fingerprint", "blob_sha256", "content_type", "width", "height", "bytes")
+    known = [CACHE.c[name].label(CACHED + name) for name in names]
+    return select(rows, *known).select_from(rows.outerjoin(CACHE, same))

@@ -1,0 +1,316 @@
+"""Every table of imagegen, as SQLModel classes; `migrations/` builds them, a test proves both alike.
+
+    image_generation_jobs ──┬─< imagegen_attempts   one row per paid call, committed before the call
+        │ batch_id          ├─< imagegen_events     one row per move
+        ▼                   └─< imagegen_ledger     append only, US dollars
+    imagegen_batches        imagegen_cache (fingerprint → blob)        imagegen_styles (id → capsule)
+
+Money is `numeric(14,6)` US dollars, times `timestamptz`, sizes pixels or bytes. Rows are written and read with
+SQLAlchemy Core on the classes' `__table__`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, ClassVar, cast
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    bindparam,
+    desc,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.elements import ColumnElement
+from sqlmodel import Field, SQLModel
+
+from imagegen.states import LIVE, TERMINAL, BatchStatus, FailureStage, Stage, Status
+
+TEXT: Any = Text()
+MOMENT: Any = DateTime(timezone=True)
+DOLLARS: Any = Numeric(14, 6)
+JSON: Any = JSONB(none_as_null=True)
+VALUE = "v_"
+OPEN_BATCH = (BatchStatus.QUEUED, BatchStatus.RUNNING)
+LEDGER_KINDS = ("reserve", "settle", "release", "waste", "uncertain")
+ATTEMPT_STATES = ("submitting", "not_sent", "rejected", "accepted", "unknown", "succeeded", "failed")
+
+
+def words(values: Iterable[str]) -> str:
+    """The values as a SQL list, sorted: `'a', 'b'`."""
+    return ", ".join(f"'{value!s}'" for value in sorted(values))
+
+
+def _one_of(column: str, values: type[StrEnum] | Iterable[str]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({words(values)})", name=column)
+
+
+def value(name: str, kind: Any) -> ColumnElement[Any]:
+    """A value given at execution (`Database.run`), of a column's type or like one.
+
+    It gets a name that no column has: SQLAlchemy takes a value with a column's name for that column's new content.
+    """
+    return bindparam(VALUE + name, type_=kind.type if isinstance(kind, Column) else kind)
+
+
+class Row(SQLModel):
+    """Root of all tables, with metadata and constraint names of their own: the database may be shared."""
+
+    metadata: ClassVar[MetaData] = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+        }
+    )
+
+
+class BatchRow(Row, table=True):
+    """One to four jobs admitted together."""
+
+    __tablename__ = "imagegen_batches"
+    __table_args__ = (
+        _one_of("status", BatchStatus),
+        Index(
+            "imagegen_batches_idempotency", "owner", "idempotency_key", unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index("imagegen_batches_open", "created_at", postgresql_where=text(f"status IN ({words(OPEN_BATCH)})")),
+    )  # fmt: skip
+
+    id: UUID = Field(primary_key=True)
+    owner: str = Field(sa_type=TEXT)
+    status: str = Field(sa_type=TEXT)
+    size: int
+    run: int
+    idempotency_key: str | None = Field(sa_type=TEXT)
+    body_sha256: str = Field(sa_type=TEXT)
+    callback_url: str | None = Field(sa_type=TEXT)
+    notify_task: dict[str, Any] | None = Field(sa_type=JSON)
+    created_at: datetime = Field(sa_type=MOMENT)
+    completed_at: datetime | None = Field(sa_type=MOMENT)
+
+
+class JobRow(Row, table=True):
+    """A job: the fields of `imagegen.jobs.Job`, name for name."""
+
+    __tablename__ = "image_generation_jobs"
+    __table_args__ = (
+        _one_of("status", Status),
+        _one_of("stage", Stage),
+        _one_of("failure_stage", FailureStage),
+        _one_of("billed", ("yes", "no", "unknown")),
+        CheckConstraint(f"(next_run_at IS NULL) = (status IN ({words(TERMINAL)}))", name="live_rows_are_timed"),
+        Index("image_generation_jobs_due", "next_run_at", postgresql_where=text(f"status IN ({words(LIVE)})")),
+        Index(
+            "image_generation_jobs_unannounced", "announce_at", postgresql_where=text("announce_at IS NOT NULL")
+        ),
+        Index(
+            "image_generation_jobs_idempotency", "owner", "idempotency_key", unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL AND batch_id IS NULL"),
+        ),
+        Index("image_generation_jobs_batch", "batch_id"),
+        Index("image_generation_jobs_owner", "owner", desc("created_at"), desc("id")),
+        Index("image_generation_jobs_newest", desc("created_at"), desc("id")),
+        Index("image_generation_jobs_fingerprint", "fingerprint"),
+    )  # fmt: skip
+
+    id: UUID = Field(primary_key=True)
+    batch_id: UUID | None = Field(foreign_key="imagegen_batches.id")
+    owner: str = Field(sa_type=TEXT)
+    project_id: str = Field(sa_type=TEXT)
+    branch_id: str = Field(sa_type=TEXT)
+    job_type: str = Field(sa_type=TEXT)
+    status: str = Field(sa_type=TEXT)
+    failure_stage: str | None = Field(sa_type=TEXT)
+    error_code: str | None = Field(sa_type=TEXT)
+    error_message: str | None = Field(sa_type=TEXT)
+    prompt: str = Field(sa_type=TEXT)
+    provider: str = Field(sa_type=TEXT)
+    model: str = Field(sa_type=TEXT)
+    provider_job_id: str | None = Field(sa_type=TEXT)
+    idempotency_key: str | None = Field(sa_type=TEXT)
+    cost_estimated: Decimal | None = Field(sa_type=DOLLARS)
+    cost_credits: Decimal | None = Field(sa_type=DOLLARS)
+    public_url: str | None = Field(sa_type=TEXT)
+    created_at: datetime = Field(sa_type=MOMENT)
+    started_at: datetime | None = Field(sa_type=MOMENT)
+    completed_at: datetime | None = Field(sa_type=MOMENT)
+    stage: str = Field(sa_type=TEXT)
+    next_run_at: datetime | None = Field(sa_type=MOMENT)
+    claim: UUID | None
+    hints: int
+    woken: bool
+    waiting_for: str | None = Field(sa_type=TEXT)
+    priority: int
+    run: int
+    failures: int
+    updated_at: datetime = Field(sa_type=MOMENT)
+    submitted_at: datetime | None = Field(sa_type=MOMENT)
+    scheduled_at: datetime | None = Field(sa_type=MOMENT)
+    announce_at: datetime | None = Field(sa_type=MOMENT)
+    deadline_at: datetime = Field(sa_type=MOMENT)
+    batch_index: int | None
+    scene_id: str | None = Field(sa_type=TEXT)
+    shot_id: str | None = Field(sa_type=TEXT)
+    asset_id: str | None = Field(sa_type=TEXT)
+    character: str | None = Field(sa_type=TEXT)
+    sent_prompt: str = Field(sa_type=TEXT)
+    style_name: str | None = Field(sa_type=TEXT)
+    style_sha256: str | None = Field(sa_type=TEXT)
+    visual_style_capsule_id: str | None = Field(sa_type=TEXT)
+    width: int
+    height: int
+    format: str = Field(sa_type=TEXT)
+    request: dict[str, Any] = Field(sa_type=JSON)
+    plan: dict[str, Any] = Field(sa_type=JSON)
+    fingerprint: str = Field(sa_type=TEXT)
+    fresh: bool
+    tried: list[str] = Field(sa_type=JSON)
+    attempt_id: UUID | None
+    attempts: int
+    paid_attempts: int
+    max_paid_attempts: int
+    result_url: str | None = Field(sa_type=TEXT)
+    refreshed: bool
+    blob_sha256: str | None = Field(sa_type=TEXT)
+    blob_content_type: str | None = Field(sa_type=TEXT)
+    body_sha256: str = Field(sa_type=TEXT)
+    cost_uncertain: Decimal | None = Field(sa_type=DOLLARS)
+    error_retryable: bool | None
+    billed: str = Field(sa_type=TEXT)
+    thumbnail_url: str | None = Field(sa_type=TEXT)
+    object_key: str | None = Field(sa_type=TEXT)
+    sha256: str | None = Field(sa_type=TEXT)
+    content_type: str | None = Field(sa_type=TEXT)
+    bytes: int | None = Field(sa_type=cast(Any, BigInteger))
+    placeholder: bool
+    emulated: bool
+    cache_hit: bool
+    continuation: dict[str, Any] | None = Field(sa_type=JSON)
+    own_metadata: dict[str, Any] = Field(sa_column=Column("metadata", JSON, nullable=False))
+
+
+class AttemptRow(Row, table=True):
+    """One paid call: its intent, and whatever became known of it. `token` guards the provider's callback."""
+
+    __tablename__ = "imagegen_attempts"
+    __table_args__ = (
+        _one_of("state", ATTEMPT_STATES),
+        Index("imagegen_attempts_job", "job_id"),
+        Index("imagegen_attempts_order", "provider", "provider_job_id"),
+        Index(
+            "imagegen_attempts_latency", "provider", "model", desc("submitted_at"),
+            postgresql_where=text("ready_at IS NOT NULL"),
+        ),
+    )  # fmt: skip
+
+    id: UUID = Field(primary_key=True)
+    job_id: UUID = Field(foreign_key="image_generation_jobs.id")
+    run: int
+    number: int
+    provider: str = Field(sa_type=TEXT)
+    model: str = Field(sa_type=TEXT)
+    state: str = Field(sa_type=TEXT)
+    token: str = Field(sa_type=TEXT)
+    provider_job_id: str | None = Field(sa_type=TEXT)
+    result_url: str | None = Field(sa_type=TEXT)
+    blob_sha256: str | None = Field(sa_type=TEXT)
+    usage: dict[str, Any] | None = Field(sa_type=JSON)
+    estimate: Decimal = Field(sa_type=DOLLARS)
+    actual: Decimal | None = Field(sa_type=DOLLARS)
+    error: dict[str, Any] | None = Field(sa_type=JSON)
+    emulated: bool
+    submitted_at: datetime = Field(sa_type=MOMENT)
+    answered_at: datetime | None = Field(sa_type=MOMENT)
+    ready_at: datetime | None = Field(sa_type=MOMENT)
+
+
+class EventRow(Row, table=True):
+    """One line of a job's history, written by the statement that moved it."""
+
+    __tablename__ = "imagegen_events"
+    __table_args__ = (Index("imagegen_events_job", "job_id", "id"),)
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    job_id: UUID = Field(foreign_key="image_generation_jobs.id")
+    run: int
+    at: datetime = Field(sa_type=MOMENT)
+    move: str = Field(sa_type=TEXT)
+    status: str = Field(sa_type=TEXT)
+    stage: str | None = Field(sa_type=TEXT)
+    cause: str = Field(sa_type=TEXT)
+    worker: str = Field(sa_type=TEXT)
+    detail: dict[str, Any] = Field(sa_type=JSON)
+
+
+class LedgerRow(Row, table=True):
+    """One line of the books, never changed. An attempt has at most one line of each kind: a replay adds none."""
+
+    __tablename__ = "imagegen_ledger"
+    __table_args__ = (
+        _one_of("kind", LEDGER_KINDS),
+        Index("imagegen_ledger_once", "attempt_id", "kind", unique=True),
+        Index("imagegen_ledger_job", "job_id"),
+        Index("imagegen_ledger_at", "at"),
+    )
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    job_id: UUID = Field(foreign_key="image_generation_jobs.id")
+    attempt_id: UUID | None = Field(foreign_key="imagegen_attempts.id")
+    kind: str = Field(sa_type=TEXT)
+    amount: Decimal = Field(sa_type=DOLLARS)
+    currency: str = Field(sa_type=TEXT)
+    price: dict[str, Any] = Field(sa_type=JSON)
+    emulated: bool
+    at: datetime = Field(sa_type=MOMENT)
+
+
+class CacheRow(Row, table=True):
+    """The newest picture bought for a fingerprint. Emulated pictures never stand for real ones."""
+
+    __tablename__ = "imagegen_cache"
+
+    fingerprint: str = Field(sa_type=TEXT, primary_key=True)
+    emulated: bool = Field(primary_key=True)
+    blob_sha256: str = Field(sa_type=TEXT)
+    content_type: str = Field(sa_type=TEXT)
+    width: int
+    height: int
+    bytes: int = Field(sa_type=cast(Any, BigInteger))
+    created_at: datetime = Field(sa_type=MOMENT)
+
+
+class StyleRow(Row, table=True):
+    """A stored style capsule: `body` is the capsule's JSON, `sha256` the digest of its canonical form."""
+
+    __tablename__ = "imagegen_styles"
+
+    id: str = Field(sa_type=TEXT, primary_key=True)
+    sha256: str = Field(sa_type=TEXT)
+    body: dict[str, Any] = Field(sa_type=JSON)
+    created_at: datetime = Field(sa_type=MOMENT)
+    updated_at: datetime = Field(sa_type=MOMENT)
+
+
+def _table(row: type[Row]) -> Table:
+    return cast(Table, row.__table__)  # type: ignore[attr-defined]
+
+
+JOBS, BATCHES, ATTEMPTS, EVENTS, LEDGER, CACHE, STYLES = (
+    _table(row) for row in (JobRow, BatchRow, AttemptRow, EventRow, LedgerRow, CacheRow, StyleRow)
+)
+METADATA = Row.metadata

@@ -1,0 +1,135 @@
+"""Chains, chords, parking and resuming: how a job's `Outcome` becomes Celery's next message, or none.
+
+    job    chain(generate, poll, download, upload), immutable, ids only
+    batch  chord(group of such chains, finish_batch)
+
+A link that loses, parks or ends its job drops the rest of the chain and its place in the chord: a plain return
+would run the next link, and count into the chord (`Task.request` decides, celery.app.trace). Parked work goes on
+from the continuation stored in the row, or, where none is, from a fresh chain at the row's stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from celery import Celery, Task, chain, chord, group
+from celery.canvas import Signature, maybe_signature
+from kombu.exceptions import OperationalError
+
+from imagegen import policies
+from imagegen.errors import PartUnavailable
+from imagegen.jobs import Batch, Job
+from imagegen.outcomes import Advance, Finish, Outcome, Park
+from imagegen.states import Stage, Status
+
+LINKS = (Stage.GENERATE, Stage.POLL, Stage.DOWNLOAD, Stage.UPLOAD)
+
+
+def name_of(stage: Stage) -> str:
+    """The Celery task of a stage."""
+    return f"imagegen.{stage.value}"
+
+
+def continuation(request: Any) -> dict[str, Any] | None:
+    """What waits for this message: the rest of its chain, whose last link carries the chord, or its own place there.
+
+    JSON; `chain` is in Celery's order (the next link last).
+    """
+    if request.chain:
+        return {"chain": [dict(link) for link in request.chain]}
+    return None
+
+
+def follow(task: Task, outcome: Outcome) -> str:
+    """Makes the running message go on exactly as far as its outcome says; the answer is for people (Flower, logs)."""
+    request = task.request
+    if isinstance(outcome, Advance):
+        request.chain = remaining(request.chain or [], outcome.stage)
+        return f"advance to {outcome.stage}"
+    request.chain = None
+    if isinstance(outcome, Finish) and outcome.status is Status.COMPLETED:
+        return "completed"
+    request.chord = None
+    if isinstance(outcome, Park):
+        return f"parked ({outcome.reason}) until {outcome.until:%H:%M:%S}"
+    return outcome.status.value if isinstance(outcome, Finish) else "lost"
+
+
+def abandon(task: Task) -> None:
+    """Drops whatever would follow this message."""
+    task.request.chain = None
+    task.request.chord = None
+
+
+def remaining(links: Sequence[Mapping[str, Any]], stage: Stage) -> list[Mapping[str, Any]]:
+    """The chain without the links that come before `stage` (they are done); empty where it has no such link."""
+    rest = list(links)
+    while rest and rest[-1]["task"] != name_of(stage):
+        rest.pop()
+    return rest
+
+
+def image_chain(app: Celery, job_id: UUID, stage: Stage = Stage.GENERATE) -> Signature:
+    """A fresh chain from `stage` on."""
+    key = str(job_id)
+    links = [
+        app.signature(name_of(link), args=([key],) if link is Stage.POLL else (key,), immutable=True)
+        for link in LINKS[LINKS.index(stage) :]
+    ]
+    return chain(*links, app=app)
+
+
+def batch_chord(app: Celery, batch_id: UUID, job_ids: Iterable[UUID]) -> Signature:
+    """A batch: its members' chains side by side, then `finish_batch`, also when a member fails the chord."""
+    finish = app.signature("imagegen.finish_batch", args=(str(batch_id),), immutable=True)
+    body = finish.clone().on_error(finish.clone())
+    return chord(group(image_chain(app, job_id) for job_id in job_ids), body, app=app)
+
+
+class CeleryHints:
+    """`imagegen.ports.Hints` on a Celery app: every hint may be lost, the sweep sends another."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+
+    def jobs(self, jobs: Iterable[Job]) -> None:
+        """Polls go in chunks; any other job gets its own message."""
+        polls: list[str] = []
+        for job in jobs:
+            if job.stage is Stage.POLL:
+                polls.append(str(job.id))
+            else:
+                _publish(self.resumed(job))
+        for start in range(0, len(polls), policies.POLL_CHUNK):
+            chunk = polls[start : start + policies.POLL_CHUNK]
+            _publish(self.app.signature(name_of(Stage.POLL), args=(chunk,), immutable=True))
+
+    def batch(self, batch: Batch, jobs: Sequence[Job]) -> None:
+        _publish(batch_chord(self.app, batch.id, [job.id for job in jobs]))
+
+    def resumed(self, job: Job) -> Signature:
+        """The job's next link with the stored rest of its chain re-attached, or a fresh chain from its stage."""
+        stored = (job.continuation or {}).get("chain") or []
+        if job.stage in {Stage.GENERATE, Stage.RECONCILE}:
+            head = self.app.signature(name_of(job.stage), args=(str(job.id),), immutable=True)
+            rest = stored or _links(image_chain(self.app, job.id, Stage.POLL))
+            return head.set(chain=rest)
+        links = remaining(stored, job.stage)
+        if not links:
+            return image_chain(self.app, job.id, job.stage)
+        head = maybe_signature(links.pop(), app=self.app)
+        return head.set(chain=links)
+
+
+def _links(fresh: Signature) -> list[Mapping[str, Any]]:
+    """A chain's links in the order that a message carries them: the next one last."""
+    return [dict(link) for link in reversed(fresh.tasks)]
+
+
+def _publish(signature: Signature) -> None:
+    try:
+        signature.apply_async()
+    except (OperationalError, ConnectionError, RuntimeError) as error:
+        raise PartUnavailable(f"the message broker cannot be reached: {error}", {"part": "broker"}) from error

@@ -1,0 +1,26 @@
+"""The Celery application, found by `celery -A tasks`."""
+
+from typing import Any
+
+from celery import Celery
+
+from imagegen.ports import Services
+from tasks.wiring import build
+
+
+class ImagegenCelery(Celery):
+    """Celery with `services`: everything a task or a command works with, built at first use in each process."""
+
+    @property
+    def services(self) -> Services:
+        """Raises `InvalidRequest` for wrong settings; connections are made when first needed."""
+        return build(self)
+
+
+def _application(**options: Any) -> ImagegenCelery:
+    application = ImagegenCelery("imagegen", **options)
+    application.config_from_object("celeryconfig")
+    return application
+
+
+app = _application()

@@ -1,0 +1,27 @@
+"""What keeps the promise when messages are lost: the sweep, and the closing of batches."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from celery import Task
+
+from imagegen import endings, pipeline, policies
+from tasks.celery import app
+from tasks.stages import INFRASTRUCTURE
+
+
+@app.task(bind=True, name="imagegen.finish_batch", **INFRASTRUCTURE)
+def finish_batch(self: Task, batch_id: str) -> str:
+    """The body of a batch's chord, and its error callback: closes the batch if no member is live."""
+    return "closed" if endings.finish_batch(UUID(batch_id), app.services) else "open, or closed already"
+
+
+@app.task(name="imagegen.sweep")
+def sweep() -> str:
+    """Wakes what is due. A sweep that fails is no loss: beat sends the next one within a second."""
+    taken = total = pipeline.sweep(app.services)
+    while taken == policies.SWEEP_LIMIT:
+        taken = pipeline.sweep(app.services)
+        total += taken
+    return f"{total} due"

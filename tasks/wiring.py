@@ -1,0 +1,81 @@
+"""The one composition root: settings become parts, once per process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+from celery import Celery
+from imagegen.embedded.instance import find_instance
+from imagegen.providers.registry import build_providers
+from storage.breaker import RedisBreaker
+
+from imagegen.catalog import load_catalog
+from imagegen.clock import SystemClock
+from imagegen.ports import Services
+from imagegen.settings import Settings
+from imagegen.transport import Transport
+from storage.blobs import open_blobs
+from storage.engine import Database
+from storage.jobs import PostgresJobs
+from storage.styles import PostgresStyles
+from tasks.canvas import CeleryHints
+from tasks.results import CeleryResults
+
+_building = threading.Lock()
+_built: dict[int, Services] = {}
+
+
+@cache
+def settings() -> Settings:
+    """The environment's settings; where it names no database, those of the `imagegen up` that answers in the home."""
+    environ = dict(os.environ)
+    loaded = Settings.load(environ, Path.cwd())
+    if loaded.database_embedded:
+        instance = find_instance(loaded.home)
+        if instance is not None:
+            return Settings.load({**environ, **instance.env}, Path.cwd())
+    return loaded
+
+
+def build(app: Celery) -> Services:
+    """This process's services. Connections are never carried over a fork: each pid builds its own."""
+    pid = os.getpid()
+    with _building:
+        if pid not in _built:
+            _built.clear()
+            _built[pid] = _services(app, settings())
+        return _built[pid]
+
+
+def _services(app: Celery, told: Settings) -> Services:
+    told.check()
+    clock = SystemClock()
+    transport = Transport(clock)
+    catalog = load_catalog(told.prices_file)
+    database = Database(told.database, told.database_schema)
+    return Services(
+        jobs=PostgresJobs(database),
+        styles=PostgresStyles(database),
+        blobs=open_blobs(told),
+        breaker=RedisBreaker(told.redis, told.namespace),
+        hints=CeleryHints(app),
+        results=CeleryResults(app, told.namespace),
+        providers=build_providers(told, transport, catalog, clock),
+        transport=transport,
+        catalog=catalog,
+        clock=clock,
+        emulated=not told.real,
+        worker=f"{socket.gethostname()}-{os.getpid()}",
+        url_ttl=timedelta(seconds=told.url_ttl) if told.urls == "presigned" else None,
+        callback_base_url=told.callback_base_url,
+        deadline=timedelta(seconds=told.deadline),
+        max_paid_attempts=told.max_paid_attempts,
+        allow_hosts=told.allow_hosts,
+        templates=None if told.templates is None else str(told.templates),
+        webhooks_signed=bool(told.webhook_secret),
+    )
