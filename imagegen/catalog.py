@@ -257,4 +257,6 @@ def _row_problem(row: Any, catalog: Catalog) -> str | None:
         amount = Decimal(row["amount"]) if isinstance(row["amount"], str) else Decimal(0)
     except InvalidOperation:
         amount = Decimal(0)
-    return None if amount.is_finite() and amount > 0 else f"has the amount {row['amount']!r}, not a positive number in quotes"
+    if amount.is_finite() and amount > 0:
+        return None
+    return f"has the amount {row['amount']!r}, not a positive number in quotes"

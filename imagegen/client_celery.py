@@ -82,7 +82,7 @@ class CeleryClient:
     def batch(
         self, characters: Iterable[Character | Mapping[str, Any] | str] | None = None, **fields: Any
     ) -> Batch:
-        """Sends one to four pictures that are admitted together: `characters` (briefs, or just names) or `requests=[…]`.
+        """Sends one to four pictures that are admitted together: `characters` (briefs or names), or `requests=[…]`.
 
         The other fields are defaults for every member. The batch comes back queued, with the ids its jobs will have.
         """

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from celery import Celery
 from celery.backends.redis import RedisBackend
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 from redis.exceptions import RedisError
@@ -60,7 +60,7 @@ class CeleryWire:
         )
         # Not through the configuration: there CELERY_BROKER_URL and CELERY_RESULT_BACKEND of the environment win.
         self._app.backend_cls = _checked("backend", backend)
-        self._connections = Connection(
+        connection: Any = Connection(  # type: ignore[no-untyped-call]
             _checked("broker", broker),
             connect_timeout=CONNECT_TIMEOUT,
             transport_options={
@@ -68,7 +68,8 @@ class CeleryWire:
                 "socket_timeout": ANSWER_TIMEOUT,
                 "socket_keepalive": True,
             },
-        ).Pool(limit=MAX_CONNECTIONS)
+        )
+        self._connections = connection.Pool(limit=MAX_CONNECTIONS)
         self._app.conf.update(
             redis_socket_connect_timeout=CONNECT_TIMEOUT,
             redis_socket_timeout=ANSWER_TIMEOUT,
@@ -127,7 +128,7 @@ def accepted_key(namespace: str, task_id: UUID) -> str:
 
 def _checked(field: str, url: str) -> str:
     scheme = urlsplit(url).scheme
-    if scheme == "unix" or scheme.partition("+")[0] in TRANSPORT_ALIASES or field == "backend" and scheme:
+    if scheme == "unix" or scheme.partition("+")[0] in TRANSPORT_ALIASES or (field == "backend" and scheme):
         return celery_redis_url(url)
     raise InvalidRequest.of(field, f"{scheme or 'no scheme'!r} is no broker", "Write redis://host:6379/0 or amqp://….")
 

@@ -21,10 +21,12 @@ from imagegen.states import MoveName, Stage
 log = logging.getLogger(__name__)
 
 
-def complete(job: Job, published: Published, keys: layout.PictureKeys, services: Services) -> Outcome:
+def complete(job: Job, published: Published, original_bytes: int, services: Services) -> Outcome:
     """Published: settles the ledger with the actual cost and tells whoever waits."""
+    keys = layout.picture_keys(job)
     settled = Decimal(0) if job.cache_hit else (job.cost_credits or job.cost_estimated or Decimal(0))
     entries = () if job.cache_hit else (Entry(kind="settle", amount=settled, attempt_id=job.attempt_id),)
+    original = {"width": published.original_width, "height": published.original_height}
     ending = move(
         job, MoveName.COMPLETE, services, cause="published", stage=Stage.UPLOAD, entries=entries,
         until=policies.ANNOUNCE_AGAIN,
@@ -34,7 +36,7 @@ def complete(job: Job, published: Published, keys: layout.PictureKeys, services:
             "object_key": keys.picture, "sha256": published.sha256, "content_type": published.content_type,
             "bytes": len(published.data), "cost_credits": settled, "billed": "no" if job.cache_hit else "yes",
         },
-        detail={"original": {"width": published.original_width, "height": published.original_height}},
+        detail={"picture": {**original, "bytes": original_bytes}},
     )  # fmt: skip
     done = services.jobs.apply(ending)
     if done is None:

@@ -128,7 +128,7 @@ def parts(data: bytes, content_type: ContentType) -> list[Part]:
 def truncated(data: bytes, content_type: ContentType) -> BadArtifact:
     """The error for a file that stops early."""
     name = content_type.request_format.value.upper()
-    return BadArtifact(f"the {name} picture is truncated: it stops after {len(data)} bytes, before its end mark")
+    return BadArtifact(f"the {name} picture is truncated: it stops after {len(data)} bytes, before it is whole")
 
 
 def png_size(data: bytes) -> tuple[int, int]:

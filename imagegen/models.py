@@ -216,8 +216,9 @@ def _warn_end(offer: Offer, _pixels: Pixels, wanted: _Wanted) -> str | None:
 def _warn_upstream(offer: Offer, _pixels: Pixels, wanted: _Wanted) -> str | None:
     end = offer.model.upstream_end
     if offer.end_of_life is None and end is not None and end - wanted.today <= SOON:
+        ends = "ended" if end <= wanted.today else "ends"
         return (
-            f"Google's own {offer.model.title} ends on {end}; {offer.provider} has published no date: "
+            f"Google's own {offer.model.title} {ends} on {end}; {offer.provider} has published no date: "
             f"{offer.model.replacement} follows it"
         )
     return None

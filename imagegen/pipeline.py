@@ -15,14 +15,14 @@ from uuid import UUID, uuid4
 
 from imagegen import images, layout, policies, references
 from imagegen.endings import announce_batch, complete, fail, finish_batch, in_doubt
-from imagegen.errors import DeadlineExceeded, ImagegenError, NotFound
+from imagegen.errors import DeadlineExceeded, ImagegenError, NotFound, StorageError
 from imagegen.jobs import Job
 from imagegen.outcomes import Lost, Outcome, Park, advanced
 from imagegen.polling import ask, failed_by_provider, seen
 from imagegen.ports import Claimed, Move, Polled, Services
 from imagegen.providers.base import Failed
 from imagegen.purchase import answered, buy, keep, not_bought
-from imagegen.recording import facts_of, measures, move
+from imagegen.recording import facts_of, move
 from imagegen.states import MoveName, Stage
 from imagegen.transfers import transfer_failed
 
@@ -108,14 +108,13 @@ def download(job_id: UUID, continuation: Continuation, services: Services) -> Ou
         fetched = services.transport.fetch(
             job.result_url or "", max_bytes=policies.MAX_ARTIFACT_BYTES, total=policies.DOWNLOAD_TOTAL
         )
-        picture = images.verify(fetched.data)
+        picture = images.inspect(fetched.data)
         services.blobs.put(layout.blob_key(picture.sha256), fetched.data, picture.content_type)
     except ImagegenError as error:
         return transfer_failed(job, error, services)
     fetched_move = move(
         job, MoveName.FETCHED, services, cause="fetched", stage=Stage.UPLOAD, until=policies.GRACE,
         changes={"blob_sha256": picture.sha256, "blob_content_type": picture.content_type, "failures": 0},
-        detail={"picture": measures(picture)},
         facts=facts_of(job, "succeeded", blob_sha256=picture.sha256),
     )  # fmt: skip
     return advanced(services.jobs.apply(fetched_move))
@@ -131,14 +130,23 @@ def upload(job_id: UUID, continuation: Continuation, services: Services) -> Outc
         return Lost()
     job = claimed.job
     try:
-        original = services.blobs.get(layout.blob_key(job.blob_sha256 or ""))
+        original = _original(job, services)
         published = images.publish_form(original, job.width, job.height, job.format)
         keys = layout.picture_keys(job)
         services.blobs.put(keys.picture, published.data, published.content_type, cache_control=policies.CACHE_CONTROL)
         services.blobs.put(keys.thumbnail, published.thumbnail, "image/webp", cache_control=policies.CACHE_CONTROL)
     except ImagegenError as error:
         return transfer_failed(job, error, services)
-    return complete(job, published, keys, services)
+    return complete(job, published, len(original), services)
+
+
+def _original(job: Job, services: Services) -> bytes:
+    try:
+        return services.blobs.get(layout.blob_key(job.blob_sha256 or ""))
+    except NotFound as error:
+        raise StorageError(
+            f"the original {job.blob_sha256} is gone from the object store", {"retryable": False}
+        ) from error
 
 
 # ── the sweep: what is due and nobody told a worker about ────────────────────────────────────────────────────────

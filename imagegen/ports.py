@@ -92,7 +92,8 @@ class Move:
     meanwhile wins over `until`.
     `target`: the new status where the rule leaves it open (RETRY). A move with `facts` happens only while their
     attempt is the job's current one: a late answer to an old attempt never touches a newer one's job.
-    `detail` goes into the event; its `picture` {width, height, bytes} makes FETCHED and DELIVER feed the result cache.
+    `detail` goes into the event; its `picture` {width, height, bytes} lets COMPLETE feed the result cache with the
+    original, which is known to decode only then; a cache hit or a placeholder never does.
     """
 
     job_id: UUID
@@ -211,6 +212,10 @@ class Jobs(Protocol):
 
     def list(self, where: JobFilter, *, limit: int = 50, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:
         """Newest first, and an opaque cursor for the next page (None: no more). A bad cursor: `InvalidRequest`."""
+        ...
+
+    def cached(self, fingerprint: str, *, emulated: bool) -> Cached | None:
+        """The picture bought before for this fingerprint, or None: what a dry run asks; a claim looks for itself."""
         ...
 
     def history(self, job_id: UUID) -> Sequence[Event]:

@@ -15,7 +15,7 @@ from imagegen.jobs import Job
 from imagegen.outcomes import Lost, Outcome, Park, advanced
 from imagegen.ports import AttemptState, Entry, Facts, NewAttempt, Services
 from imagegen.providers.base import Accepted, Delivered, NotSent, Order, Rejected, Submission, Unknown
-from imagegen.recording import commit, facts_of, measures, move, patiently
+from imagegen.recording import commit, facts_of, move, patiently
 from imagegen.states import MoveName, Stage
 
 
@@ -85,7 +85,7 @@ def _delivered(job: Job, answer: Delivered, services: Services) -> Outcome:
 def keep(job: Job, data: bytes, actual: Decimal | None, usage: Mapping[str, Any], services: Services) -> Outcome:
     """Paid bytes become a blob under their digest, or turn out to be no picture."""
     try:
-        picture = images.verify(data)
+        picture = images.inspect(data)
     except BadArtifact as error:
         return no_picture(job, error, actual, services, facts=facts_of(job, "failed", actual=actual, usage=usage))
     _store(layout.blob_key(picture.sha256), data, picture.content_type, services)
@@ -95,7 +95,6 @@ def keep(job: Job, data: bytes, actual: Decimal | None, usage: Mapping[str, Any]
             "blob_sha256": picture.sha256, "blob_content_type": picture.content_type, "billed": "yes",
             "cost_credits": actual if actual is not None else job.cost_estimated,
         },
-        detail={"picture": measures(picture)},
         facts=facts_of(job, "succeeded", blob_sha256=picture.sha256, actual=actual, usage=usage),
     )  # fmt: skip
     return advanced(commit(delivered, services))

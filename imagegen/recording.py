@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from imagegen import policies
 from imagegen.errors import PartUnavailable
-from imagegen.images import Picture
 from imagegen.jobs import Job
 from imagegen.ports import AttemptState, Clock, Facts, Move, Services
 from imagegen.states import MoveName
@@ -57,8 +56,3 @@ def facts_of(job: Job, state: AttemptState, **known: Any) -> Facts:
     if job.attempt_id is None:
         raise ValueError(f"job {job.id} has no attempt")
     return Facts(attempt_id=job.attempt_id, state=state, **known)
-
-
-def measures(picture: Picture) -> dict[str, int]:
-    """What the result cache keeps of a picture beside its digest."""
-    return {"width": picture.width, "height": picture.height, "bytes": picture.bytes}

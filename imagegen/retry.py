@@ -1,8 +1,8 @@
 """What to do after an error: again, and when; or give up. Pure: time and randomness are arguments.
 
-    not sent, or refused without a charge    again while the error may pass, at no paid attempt
-    charged, or possibly charged             again only while the job may pay once more
-    unknown                                  never again by itself
+not sent, or refused without a charge    again while the error may pass, at no paid attempt
+charged, or possibly charged             again only while the job may pay once more
+unknown                                  never again by itself
 """
 
 from __future__ import annotations

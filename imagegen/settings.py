@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from imagegen.errors import InvalidRequest, PartUnavailable, Problem
-from imagegen.settings_source import KEYS, URLS, collect, env_name, problem, warn_unknown
+from imagegen.errors import InvalidRequest, PartUnavailable
+from imagegen.settings_rules import money_problems, production_problems
+from imagegen.settings_source import FILE_SOURCE, KEYS, URLS, collect, env_name, problem, warn_unknown
 from imagegen.settings_values import (
     MASK,
     PROVIDERS,
@@ -24,7 +25,6 @@ from imagegen.settings_values import (
     celery_redis_url,
     check_providers,
     is_loopback,
-    mask_url,
     parse_duration,
     parse_http_url,
     parse_list,
@@ -33,6 +33,7 @@ from imagegen.settings_values import (
     parse_redis_url,
     parse_secrets,
     parse_storage_url,
+    shown,
 )
 
 Duration = Annotated[int, BeforeValidator(parse_duration), Field(ge=1)]
@@ -40,8 +41,6 @@ HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
 Words = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-DEVELOPMENT_SECRET = "development-"
-"""How a secret made by `up` or shipped in an example begins; production refuses it."""
 EMULATED_KEY = "emulated"
 """What a provider that is not real gets instead of a key that could pay."""
 
@@ -125,6 +124,7 @@ class Settings(BaseSettings):
     flower_port: Port | None = None
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _texts: dict[str, str] = PrivateAttr(default_factory=dict)
     _origin: tuple[dict[str, str], Path] = PrivateAttr(default_factory=lambda: ({}, Path()))
     _aws: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -148,7 +148,7 @@ class Settings(BaseSettings):
         """
         dotenv = {key: value or "" for key, value in dotenv_values(cwd / ".env", interpolate=False).items()}
         warn_unknown(cls.model_fields, environ, dotenv)
-        values, sources = collect(cls.model_fields, environ, dotenv)
+        values, sources = collect(cls.model_fields, environ, dotenv, cwd)
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
@@ -159,7 +159,7 @@ class Settings(BaseSettings):
             if (value := getattr(settings, field)) is not None
         }
         settings = settings.model_copy(update=paths)
-        settings._sources = sources
+        settings._sources, settings._texts = sources, values | {field: str(path) for field, path in paths.items()}
         settings._origin = dict(environ), cwd
         settings._aws = {key: v for key, v in dotenv.items() if key.startswith("AWS_") and key not in environ}
         return settings
@@ -167,6 +167,14 @@ class Settings(BaseSettings):
     def reload(self) -> Self:
         """The same environment and files, read again: a NAME_FILE or `.env` may hold another key by then."""
         return self.load(*self._origin)
+
+    def told(self) -> dict[str, str]:
+        """The variables that give another process these settings; what came from a file is told by its file."""
+        found: dict[str, str] = {}
+        for field, source in self._sources.items():
+            name, path = env_name(field), source.removeprefix(FILE_SOURCE)
+            found |= {f"{name}_FILE": path} if path != source else {name: self._texts[field]}
+        return found
 
     def aws_environ(self) -> dict[str, str]:
         """`AWS_*` names that only `.env` gives: boto3 reads the process environment and would not see them."""
@@ -247,7 +255,7 @@ class Settings(BaseSettings):
 
     def check(self) -> None:
         """Refuse what must not start; `InvalidRequest` with every problem (exit 2)."""
-        problems = [*_money_problems(self), *_production_problems(self)]
+        problems = [*money_problems(self), *production_problems(self)]
         if problems:
             raise InvalidRequest.from_problems(problems)
 
@@ -256,7 +264,7 @@ class Settings(BaseSettings):
         rows = []
         for field in type(self).model_fields:
             source = self._sources.get(field, "default")
-            value = _shown(getattr(self, field), secret_url=field in {"database_url", "redis_url", "broker_url"})
+            value = shown(getattr(self, field), secret_url=field in {"database_url", "redis_url", "broker_url"})
             if source == "default" and field in _DERIVED:
                 value = str(getattr(self, _DERIVED[field]))
             rows.append(Row(env_name(field), value, source))
@@ -282,64 +290,3 @@ _DERIVED = {"env": "environment", "use_real_image": "real", "storage_url": "stor
 def documented_urls() -> frozenset[str]:
     """The addresses of the real providers, as their documentation names them."""
     return frozenset(str(Settings.model_fields[field].default) for fields in URLS.values() for field in fields)
-
-
-def _money_problems(settings: Settings) -> list[Problem]:
-    keyed = [env_name(field) for field in KEYS.values() if getattr(settings, field) is not None]
-    if settings.use_real_image is None and not settings.database_embedded and keyed:
-        return [
-            {
-                "field": "USE_REAL_IMAGE",
-                "reason": f"is not set, while a database is configured and so is {keyed[0]}",
-                "remedy": "Set true to buy real pictures, or false for the emulator.",
-            }
-        ]
-    if not settings.real:
-        return []
-    missing = [name for name in settings.provider_names if getattr(settings, KEYS[name]) is None]
-    if not settings.provider_names:
-        return [{"field": "USE_REAL_IMAGE", "reason": "is true, but no provider has a key", "remedy": "Set a key."}]
-    return [
-        {"field": env_name(KEYS[name]), "reason": "is not set", "remedy": f"Set it, or leave {name} out."}
-        for name in missing
-    ]
-
-
-def _production_problems(settings: Settings) -> list[Problem]:
-    if settings.environment != "production":
-        return []
-    found: list[Problem] = []
-    for field, part in (("database_url", "PostgreSQL"), ("redis_url", "Redis")):
-        if getattr(settings, field) is None:
-            found.append(
-                {"field": env_name(field), "reason": f"production refuses the embedded {part}", "remedy": "Set it."}
-            )
-    if not settings.real:
-        found.append(
-            {
-                "field": "USE_REAL_IMAGE",
-                "reason": "production refuses the emulator",
-                "remedy": "Set true, or IMAGEGEN_ENV=development.",
-            }
-        )
-    secrets = {"jwt_secret": (settings.jwt_secret,), "webhook_secret": settings.webhook_secret}
-    for field, held in secrets.items():
-        if any(secret and DEVELOPMENT_SECRET in secret.get_secret_value() for secret in held):
-            found.append(
-                {"field": env_name(field), "reason": "is a development secret", "remedy": "Make one of your own."}
-            )
-    return found
-
-
-def _shown(value: Any, secret_url: bool = False) -> str:
-    if value is None or value == () or value == {}:
-        return ""
-    if isinstance(value, SecretStr):
-        return mask_url(value.get_secret_value()) if secret_url else MASK
-    if isinstance(value, tuple):
-        return ",".join(_shown(item) for item in value)
-    if isinstance(value, dict):
-        return ",".join(f"{key}={item}" for key, item in value.items())
-    if isinstance(value, bool):
-        return str(value).lower()
-    return mask_url(value) if isinstance(value, str) and "@" in value and "://" in value else str(value)

@@ -14,6 +14,7 @@ log = logging.getLogger("imagegen.settings")
 
 OWN_NAMES = ("nano_banana_", "gemini_", "fal_", "replicate_", "kie_", "use_real_image")
 FROM_FILE = ("_URL", "_KEY", "_TOKEN", "_SECRET")
+FILE_SOURCE = "file "
 KEYS = {
     "nanobanana": "nano_banana_api_key",
     "gemini": "gemini_api_key",
@@ -46,7 +47,7 @@ def warn_unknown(fields: Iterable[str], *layers: Mapping[str, str]) -> None:
 
 
 def collect(
-    fields: Iterable[str], environ: Mapping[str, str], dotenv: Mapping[str, str]
+    fields: Iterable[str], environ: Mapping[str, str], dotenv: Mapping[str, str], cwd: Path
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Texts and sources by field. An empty text means "not set", and in the environment it hides `.env`'s."""
     values: dict[str, str] = {}
@@ -57,7 +58,8 @@ def collect(
             from_file = f"{name}_FILE"
             text = layer.get(name, "").strip()
             if not text and name.endswith(FROM_FILE) and layer.get(from_file):
-                text, source = _read(from_file, layer[from_file]), f"file {layer[from_file]}"
+                path = (cwd / layer[from_file]).absolute()
+                text, source = _read(from_file, path), f"{FILE_SOURCE}{path}"
             elif name not in layer:
                 continue
             if text:
@@ -66,9 +68,9 @@ def collect(
     return values, sources
 
 
-def _read(name: str, path: str) -> str:
+def _read(name: str, path: Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest.of(name, f"cannot read {path}: {error}", "Name a readable text file.") from None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pydantic import SecretStr
 
@@ -16,6 +16,7 @@ PROVIDERS = ("nanobanana", "gemini", "fal", "replicate", "kie")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 POSTGRES_SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"}
 MASK = "********"
+SECRET_WORD = re.compile("pass|secret|token|key|sig", re.IGNORECASE)
 
 
 class BadValue(ValueError):
@@ -176,13 +177,26 @@ def is_loopback(url: str) -> bool:
 
 
 def mask_url(url: str) -> str:
-    """The address without what is secret in it: its password and the values of its query."""
+    """The address without its password and without the secrets of its query."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
-    name = user.partition(":")[0]
-    netloc = f"{name}:{MASK}{at}{host}" if ":" in user else parts.netloc
-    hidden = "&".join(
-        f"{key}={MASK if re.search('pass|secret|token|key|sig', key, re.IGNORECASE) else value}"
-        for key, value in parse_qsl(parts.query)
-    )
-    return urlunsplit((parts.scheme, netloc, parts.path, hidden, ""))
+    netloc = f"{user.partition(':')[0]}:{MASK}{at}{host}" if ":" in user else parts.netloc
+    pairs = [item.partition("=") for item in parts.query.split("&") if item]
+    shown = [f"{key}{sign}{MASK if SECRET_WORD.search(key) else value}" for key, sign, value in pairs]
+    query = f"?{'&'.join(shown)}" if shown else ""
+    return f"{parts.scheme}://{netloc}{parts.path}{query}"
+
+
+def shown(value: Any, secret_url: bool = False) -> str:
+    """A value as `imagegen config` prints it; of a secret address (`secret_url`) the harmless part is shown."""
+    if value is None or value == () or value == {}:
+        return ""
+    if isinstance(value, SecretStr):
+        return mask_url(value.get_secret_value()) if secret_url else MASK
+    if isinstance(value, tuple):
+        return ",".join(shown(item) for item in value)
+    if isinstance(value, dict):
+        return ",".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, bool):
+        return str(value).lower()
+    return mask_url(value) if isinstance(value, str) and "@" in value and "://" in value else str(value)

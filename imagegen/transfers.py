@@ -11,7 +11,7 @@ from imagegen.jobs import Job
 from imagegen.outcomes import Lost, Outcome, Park
 from imagegen.ports import Services
 from imagegen.recording import facts_of, move
-from imagegen.states import MoveName, Stage
+from imagegen.states import FailureStage, MoveName, Stage
 
 
 def transfer_failed(job: Job, error: ImagegenError, services: Services) -> Outcome:
@@ -33,6 +33,7 @@ def transfer_failed(job: Job, error: ImagegenError, services: Services) -> Outco
             changes={"failures": job.failures + 1},
         )  # fmt: skip
         return Park(services.clock.now() + after, "backoff") if services.jobs.apply(parked) else Lost()
-    if isinstance(error, BadArtifact):
+    if isinstance(error, BadArtifact) and job.attempt_id is not None:
         return no_picture(job, error, job.cost_credits, services, facts=facts_of(job, "failed", error=error.document()))
-    return fail(job, error, services)
+    storing = isinstance(error, PartUnavailable | StorageError)
+    return fail(job, error, services, changes={"failure_stage": FailureStage.PERSISTING} if storing else None)

@@ -7,8 +7,8 @@ Nothing is repeated and no redirect of an API call is followed: a second POST co
 headers, bodies nor query strings are logged or put into messages: they carry keys, prompts and signatures.
 
 A kept-alive connection may have been closed by the server while it rested, and then nobody can tell whether a POST was
-read. So whatever is not a GET goes over a fresh connection. Measured on loopback: 0.2 ms more than a reused one over
-HTTP, 2 ms over TLS 1.3, beside seconds of drawing. GETs reuse a connection that rested up to `KEEP_IDLE` seconds.
+read. So whatever is not a GET goes over a fresh connection. Measured on loopback: that costs 0.1 ms of CPU over HTTP
+and 1.3 ms over TLS 1.3, beside seconds of drawing. GETs reuse a connection that rested up to `KEEP_IDLE` seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import http.client
 import json as json_module
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -27,9 +27,9 @@ from time import monotonic
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
+import certifi
 import requests
 from requests.adapters import HTTPAdapter
-from requests.certs import where as system_certificates
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError, IncompleteRead, NewConnectionError, ProtocolError
 from urllib3.util.ssl_ import create_urllib3_context
@@ -46,7 +46,7 @@ MAX_REPLY = 96 * 1024 * 1024
 MAX_REDIRECTS = 3
 CHUNK = 64 * 1024
 _MOVED = {301, 302, 303, 307, 308}
-_BROKEN = (requests.RequestException, HTTPError, http.client.HTTPException, OSError)
+_BROKEN = (requests.RequestException, HTTPError, http.client.HTTPException, OSError, UnicodeError)
 _BEFORE = (
     requests.exceptions.ConnectTimeout,
     requests.exceptions.SSLError,
@@ -54,6 +54,7 @@ _BEFORE = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
     requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidHeader,
 )
 
 
@@ -82,8 +83,8 @@ class Reply:
     """A whole HTTP answer, whatever its status. `headers` are found in any case of letters."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
     def json(self) -> Any:
         """The body as JSON; raises `ValueError` where it is none."""
@@ -106,7 +107,7 @@ class Reply:
 class Fetched:
     """A downloaded file and the type its server claims, which proves nothing."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     content_type: str
 
 
@@ -116,7 +117,7 @@ class _Adapter(HTTPAdapter):
     def __init__(self) -> None:
         self._context = create_urllib3_context()
         self._context.load_verify_locations(
-            os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or system_certificates()
+            os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
         )
         super().__init__(pool_connections=32, pool_maxsize=64, max_retries=0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CTE, Select, Table, func, literal_column, or_, select
+from sqlalchemy import CTE, Select, Table, and_, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.sql import column
 from sqlalchemy.sql.selectable import TableValuedAlias
@@ -56,12 +56,8 @@ def _batch() -> CTE:
 _ADMIT_JOB = _statement(None)
 _ADMIT_BATCH = _statement(_batch())
 _ID, _OWNER, _KEY = value("id", JOBS.c.id), value("owner", JOBS.c.owner), value("key", JOBS.c.idempotency_key)
-_JOB_IN_THE_WAY = (
-    select(JOBS)
-    .where(or_(JOBS.c.id == _ID, (JOBS.c.owner == _OWNER) & (JOBS.c.idempotency_key == _KEY) & JOBS.c.batch_id.is_(None)))
-    .order_by((JOBS.c.id == _ID).desc())
-    .limit(1)
-)  # fmt: skip
+_SAME_KEY = and_(JOBS.c.owner == _OWNER, JOBS.c.idempotency_key == _KEY, JOBS.c.batch_id.is_(None))
+_JOB_IN_THE_WAY = select(JOBS).where(or_(JOBS.c.id == _ID, _SAME_KEY)).order_by((JOBS.c.id == _ID).desc()).limit(1)
 _BATCH_IN_THE_WAY = WITH_JOBS.where(
     or_(BATCHES.c.id == _ID, (BATCHES.c.owner == _OWNER) & (BATCHES.c.idempotency_key == _KEY))
 ).order_by((BATCHES.c.id == _ID).desc(), BATCHES.c.id, JOBS.c.batch_index)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     case,
     func,
     insert,
+    literal,
     literal_column,
     select,
     update,
@@ -53,7 +54,7 @@ def settle(
 ) -> dict[str, Any]:
     """The columns of an UPDATE that adds what was learnt: a null teaches nothing, not knowing undoes no knowledge."""
     known = ATTEMPTS.c
-    ignorant = and_(state.in_(_SILENT), known.state != "submitting")
+    ignorant = and_(state.in_([literal(word) for word in _SILENT]), known.state != "submitting")
     return {
         **{name: func.coalesce(value, known[name]) for name, value in learnt.items()},
         "state": case((ignorant, known.state), else_=state),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Integer, Select, case, exists, func, literal_column, select, update
+from sqlalchemy import Integer, RowMapping, Select, case, exists, func, literal_column, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from imagegen.jobs import Batch, Job
@@ -52,7 +52,7 @@ CLOSE = (
 )
 
 
-def with_jobs(found: Sequence[Mapping[str, Any]]) -> tuple[Batch, list[Job]] | None:
+def with_jobs(found: Sequence[RowMapping]) -> tuple[Batch, list[Job]] | None:
     """The first batch of these rows and its jobs; an open one is running as soon as any of them was claimed."""
     if not found:
         return None

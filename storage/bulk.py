@@ -51,7 +51,7 @@ def _due() -> Select[Any]:
     """Takes `at`, `limit`, `grace` (seconds), `worker`, `detail`."""
     rank = _row.priority - func.extract("epoch", AT - _row.next_run_at) / AGEING
     picked = (
-        select(_row.id, _row.status.label("was"), rank.label("rank"))
+        select(_row.id, _row.status.label("was"), _row.stage.label("was_stage"), rank.label("rank"))
         .where(_row.next_run_at <= AT, among(_row.status, LIVE))
         .order_by(rank, _row.next_run_at, _row.id)
         .limit(value("limit", Integer()))
@@ -75,14 +75,12 @@ def _due() -> Select[Any]:
         "woken": false(),
         "updated_at": case((freed, AT), else_=_row.updated_at),
     }
-    taken = (
-        update(JOBS).where(_row.id == picked.c.id).values(new).returning(*_row, picked.c.was, picked.c.rank).cte("moved")
-    )
-    lost = or_(
-        taken.c.was == Status.PROCESSING.value,
-        and_(taken.c.was == Status.GENERATING.value, taken.c.stage == Stage.RECONCILE.value, taken.c.hints == 1),
-    )
-    name = case((taken.c.was == Status.PROCESSING.value, MoveName.HOLD.value), else_=MoveName.DOUBT.value)
+    taking = update(JOBS).where(_row.id == picked.c.id).values(new)
+    taken = taking.returning(*_row, picked.c.was, picked.c.was_stage, picked.c.rank).cte("moved")
+    held_before = taken.c.was == Status.PROCESSING.value
+    unanswered_before = and_(taken.c.was == Status.GENERATING.value, taken.c.was_stage == Stage.GENERATE.value)
+    lost = or_(held_before, unanswered_before)
+    name = case((held_before, MoveName.HOLD.value), else_=MoveName.DOUBT.value)
     event = events.record(taken, name, lost, cause=literal_column("'lease ran out'")).cte("event")
     return select(taken).order_by(taken.c.rank, taken.c.id).add_cte(event)
 
@@ -113,8 +111,9 @@ def _polled() -> Select[Any]:
         "actual": ATTEMPTS.c.actual.type,
         "usage": ATTEMPTS.c.usage.type,
     }
-    rows = func.jsonb_to_recordset(value("found", JSONB()))
-    seen = rows.table_valued(*[column(name, kind) for name, kind in types.items()]).render_derived("seen", with_types=True)
+    columns = [column(name, kind) for name, kind in types.items()]
+    rows = func.jsonb_to_recordset(value("found", JSONB())).table_valued(*columns)
+    seen = rows.render_derived("seen", with_types=True)
     rule = MOVES[MoveName.DELIVER]
     # Locked in one order, so that two chunks with the same jobs cannot wait for each other.
     locked = (
@@ -132,6 +131,8 @@ def _polled() -> Select[Any]:
         "stage": case((ready, Stage.DOWNLOAD.value), else_=_row.stage),
         "next_run_at": case((ready, _later(_GRACE)), else_=rest),
         "result_url": func.coalesce(locked.c.result_url, _row.result_url),
+        "cost_credits": func.coalesce(locked.c.actual, _row.cost_credits),
+        "billed": case((ready, "yes"), else_=_row.billed),
         "waiting_for": case((ready, null()), else_=literal("provider")),
         "updated_at": case((ready, AT), else_=_row.updated_at),
         "woken": false(),
@@ -141,7 +142,7 @@ def _polled() -> Select[Any]:
     arrived = moved.c.status == literal(rule.target)
     event = events.record(moved, literal_column(f"'{MoveName.DELIVER}'"), arrived).cte("event")
     learnt = {name: seen.c[name] for name in ("result_url", "actual", "usage")}
-    knows = attempts.settle(literal_column("'succeeded'"), seen.c.result_url.is_not(None), learnt)
+    knows = attempts.settle(literal("succeeded"), seen.c.result_url.is_not(None), learnt)
     fact = update(ATTEMPTS).where(ATTEMPTS.c.id == seen.c.attempt_id, seen.c.result_url.is_not(None)).values(knows)
     return select(moved).where(arrived).add_cte(event, fact.cte("fact"))
 

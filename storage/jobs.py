@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from imagegen.errors import NotFound
 from imagegen.jobs import Batch, Job
-from imagegen.ports import Admitted, Claimed, Event, Facts, JobFilter, Move, Polled
+from imagegen.ports import Admitted, Cached, Claimed, Event, Facts, JobFilter, Move, Polled
 from imagegen.states import MoveName
 from storage import admission, attempts, batches, bulk, events, listing, moves, rows
 from storage.engine import Database
@@ -37,20 +37,25 @@ class PostgresJobs:
             raise NotFound(f"no job {job_id}")
         return found[0]
 
-    def get_batch(self, batch_id: UUID) -> tuple[Batch, list[Job]]:
+    def get_batch(self, batch_id: UUID) -> tuple[Batch, Sequence[Job]]:
         """The batch and its jobs in input order; raises `NotFound`."""
         found = batches.with_jobs(self._database.run(batches.GET, {"batch_id": batch_id}))
         if found is None:
             raise NotFound(f"no batch {batch_id}")
         return found
 
-    def list(self, where: JobFilter, *, limit: int = 50, cursor: str | None = None) -> tuple[list[Job], str | None]:
+    def list(self, where: JobFilter, *, limit: int = 50, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:
         """Newest first, and the next page's cursor."""
         found = self._jobs(listing.page(where, limit, cursor), {})
         more = len(found) > limit
         return found[:limit], listing.cursor_after(found[limit - 1]) if more else None
 
-    def history(self, job_id: UUID) -> list[Event]:
+    def cached(self, fingerprint: str, *, emulated: bool) -> Cached | None:
+        """The picture bought before for this fingerprint."""
+        found = self._database.run(moves.CACHED_PICTURE, {"fingerprint": fingerprint, "emulated": emulated})
+        return rows.cached(found[0]) if found else None
+
+    def history(self, job_id: UUID) -> Sequence[Event]:
         """Oldest first."""
         return [rows.event(row) for row in self._database.run(events.HISTORY, {"job_id": job_id})]
 
@@ -73,16 +78,16 @@ class PostgresJobs:
         found = self._database.run(attempts.FACTS, {"attempt_id": attempt_id})
         return rows.facts(found[0]) if found else None
 
-    def pollable(self, job_ids: Sequence[UUID]) -> list[Job]:
+    def pollable(self, job_ids: Sequence[UUID]) -> Sequence[Job]:
         """Those generating and due for a poll."""
         return self._jobs(bulk.POLLABLE, {"ids": [*job_ids]})
 
-    def polled(self, found: Sequence[Polled], *, at: datetime, worker: str, grace: timedelta) -> list[Job]:
+    def polled(self, found: Sequence[Polled], *, at: datetime, worker: str, grace: timedelta) -> Sequence[Job]:
         """What a chunk of polls found; returns the jobs that moved to their download."""
         values = {"at": at, "worker": worker, "grace": grace.total_seconds(), "cause": "polled", "detail": {}}
         return self._jobs(bulk.POLLED, {**values, "found": bulk.polled_values(found)})
 
-    def due(self, *, at: datetime, limit: int, grace: timedelta, worker: str) -> list[Job]:
+    def due(self, *, at: datetime, limit: int, grace: timedelta, worker: str) -> Sequence[Job]:
         """Takes what is due, most urgent first."""
         values = {"at": at, "limit": limit, "grace": grace.total_seconds(), "worker": worker, "detail": {}}
         return self._jobs(bulk.DUE, values)
@@ -109,5 +114,5 @@ class PostgresJobs:
         values = {"provider": provider, "model": model, "limit": limit}
         return [float(row["seconds"]) for row in self._database.run(attempts.LATENCIES, values)]
 
-    def _jobs(self, statement: Any, values: Mapping[str, Any]) -> list[Job]:
+    def _jobs(self, statement: Any, values: Mapping[str, Any]) -> Sequence[Job]:
         return [rows.job(row) for row in self._database.run(statement, values)]

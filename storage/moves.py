@@ -32,10 +32,19 @@ GUARDED = frozenset({"id", "status", "stage", "next_run_at", "claim", "woken", "
 
 FREE_TO_TAKE = frozenset({MoveName.FETCH, MoveName.PUBLISH})
 REOPENING = frozenset({MoveName.RETRY, MoveName.PROVE})
-CACHING = frozenset({MoveName.FETCHED, MoveName.DELIVER})
 _FORGOTTEN = ("completed_at", "announce_at", "failure_stage", "error_code", "error_message", "error_retryable")
 
 JOB_ID = value("job_id", JOBS.c.id)
+
+
+_PICTURE = [
+    CACHE.c[name].label(CACHED + name)
+    for name in ("fingerprint", "blob_sha256", "content_type", "width", "height", "bytes")
+]
+CACHED_PICTURE: Select[Any] = select(*_PICTURE).where(
+    CACHE.c.fingerprint == value("fingerprint", CACHE.c.fingerprint),
+    CACHE.c.emulated == value("emulated", CACHE.c.emulated),
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ def shape(move: Move, *, claiming: bool = False) -> Shape:
         attempt=move.new_attempt is not None,
         facts=move.facts is not None,
         entries=bool(move.entries),
-        picture=move.name in CACHING and "blob_sha256" in move.changes and "picture" in move.detail,
+        picture=move.name is MoveName.COMPLETE and "picture" in move.detail,
         claiming=claiming,
     )
 
@@ -195,11 +204,11 @@ def moved(of: Shape) -> CTE:
 
 
 def _keep_picture(moved: CTE) -> Insert:
-    """The result cache learns the picture of this fingerprint; a newer one replaces it."""
+    """The result cache learns the original of this fingerprint, if it was bought; a newer one replaces it."""
     row = moved.c
     sizes = [value(f"picture_{name}", CACHE.c[name]) for name in ("width", "height", "bytes")]
     picture = select(row.fingerprint, row.emulated, row.blob_sha256, row.blob_content_type, *sizes, AT).where(
-        row.fingerprint != "", ~row.placeholder
+        row.fingerprint != "", row.blob_sha256.is_not(None), ~row.placeholder, ~row.cache_hit
     )
     names = ["fingerprint", "emulated", "blob_sha256", "content_type", "width", "height", "bytes", "created_at"]
     kept = insert(CACHE).from_select(names, picture)
@@ -231,6 +240,4 @@ def _with_cached(rows: CTE) -> Select[Any]:
     """The claimed job together with the picture bought before for its fingerprint, unless it wants a fresh one."""
     row = rows.c
     same = and_(CACHE.c.fingerprint == row.fingerprint, CACHE.c.emulated == row.emulated, ~row.fresh)
-    names = ("fingerprint", "blob_sha256", "content_type", "width", "height", "bytes")
-    known = [CACHE.c[name].label(CACHED + name) for name in names]
-    return select(rows, *known).select_from(rows.outerjoin(CACHE, same))
+    return select(rows, *_PICTURE).select_from(rows.outerjoin(CACHE, same))

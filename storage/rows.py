@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
+
+from sqlalchemy import RowMapping
 
 from imagegen.jobs import Batch, Job
 from imagegen.ports import Cached, Event, Facts
@@ -20,7 +21,7 @@ BATCH = "batches_"
 """Prefixes of the columns that come along with a job's own."""
 
 
-def job(row: Mapping[str, Any]) -> Job:
+def job(row: RowMapping) -> Job:
     """The job of a row of `image_generation_jobs`."""
     return Job(
         **{name: row[name] for name in _JOB},
@@ -35,7 +36,7 @@ def job_record(one: Job) -> dict[str, Any]:
     return {field.name: getattr(one, field.name) for field in fields(Job)}
 
 
-def batch(row: Mapping[str, Any], prefix: str = "") -> Batch:
+def batch(row: RowMapping, prefix: str = "") -> Batch:
     """The batch of a row whose columns begin with `prefix`."""
     return Batch(**{name: row[prefix + name] for name in _BATCH}, status=BatchStatus(row[prefix + "status"]))
 
@@ -45,17 +46,17 @@ def batch_record(one: Batch) -> dict[str, Any]:
     return {field.name: getattr(one, field.name) for field in fields(Batch)}
 
 
-def event(row: Mapping[str, Any]) -> Event:
+def event(row: RowMapping) -> Event:
     """The event of a row."""
     return Event(**{name: row[name] for name in _EVENT})
 
 
-def facts(row: Mapping[str, Any]) -> Facts:
+def facts(row: RowMapping) -> Facts:
     """What a row of `imagegen_attempts` tells."""
     return Facts(attempt_id=row["id"], **{name: row[name] for name in _FACTS})
 
 
-def cached(row: Mapping[str, Any]) -> Cached | None:
+def cached(row: RowMapping) -> Cached | None:
     """The cached picture that came along with a claimed job, or None."""
     if row[f"{CACHED}blob_sha256"] is None:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from urllib.parse import quote
@@ -23,6 +23,9 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from botocore.exceptions import (
+    ConnectionError as NoConnection,
+)
 
 from imagegen.errors import ImagegenError, InvalidRequest, NotFound, PartUnavailable, StorageError
 from imagegen.layout import checked_key
@@ -36,6 +39,8 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5, 30
 """Seconds per connection and per read."""
 POOL = 32
 """Connections kept per process; more threads than that wait for none, but reconnect."""
+PAGE = 1000
+"""Keys per page of a listing, the most that S3 gives."""
 MAX_PRESIGNED = timedelta(days=7)
 """The longest life of a signature version 4 URL (Amazon S3 user guide, "Sharing objects with presigned URLs")."""
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
@@ -151,7 +156,7 @@ class S3Blobs:
         """The object's bytes; `NotFound`."""
         with self.told(key):
             answer = self.client.get_object(Bucket=self.bucket, Key=self._full(key))
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 return body.read()
 
     def head(self, key: str) -> BlobInfo | None:
@@ -176,7 +181,9 @@ class S3Blobs:
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         """Objects whose key begins with `prefix`, in key order. S3 lists no content type: it is told by the key."""
         pages = self.client.get_paginator("list_objects_v2")
-        listing = iter(pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix))
+        listing = iter(
+            pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix, PaginationConfig={"PageSize": PAGE})
+        )
         while True:
             with self.told(prefix):
                 page = next(listing, None)
@@ -246,7 +253,7 @@ class S3Blobs:
             raise StorageError(
                 f"{self.bucket}: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
-        except (HTTPClientError, IncompleteReadError) as error:
+        except (NoConnection, HTTPClientError, IncompleteReadError) as error:
             raise PartUnavailable(
                 f"the object store at {self.endpoint_url or 'AWS'} cannot be reached: {error}", {"part": PART}
             ) from error

@@ -10,16 +10,16 @@ from functools import cache
 from pathlib import Path
 
 from celery import Celery
-from imagegen.embedded.instance import find_instance
-from imagegen.providers.registry import build_providers
-from storage.breaker import RedisBreaker
 
-from imagegen.catalog import load_catalog
+from imagegen import catalog
 from imagegen.clock import SystemClock
+from imagegen.embedded.instance import find_instance
 from imagegen.ports import Services
+from imagegen.providers.registry import build_providers
 from imagegen.settings import Settings
 from imagegen.transport import Transport
 from storage.blobs import open_blobs
+from storage.breaker import RedisBreaker
 from storage.engine import Database
 from storage.jobs import PostgresJobs
 from storage.styles import PostgresStyles
@@ -56,18 +56,24 @@ def _services(app: Celery, told: Settings) -> Services:
     told.check()
     clock = SystemClock()
     transport = Transport(clock)
-    catalog = load_catalog(told.prices_file)
+    models = catalog.load(told.prices_file)
     database = Database(told.database, told.database_schema)
     return Services(
         jobs=PostgresJobs(database),
         styles=PostgresStyles(database),
-        blobs=open_blobs(told),
-        breaker=RedisBreaker(told.redis, told.namespace),
+        blobs=open_blobs(
+            told.storage,
+            endpoint_url=told.s3_endpoint_url,
+            public_endpoint_url=told.s3_public_endpoint_url,
+            public_base_url=told.public_base_url,
+            aws=told.aws_environ(),
+        ),
+        breaker=RedisBreaker(told.redis, told.namespace, clock),
         hints=CeleryHints(app),
         results=CeleryResults(app, told.namespace),
-        providers=build_providers(told, transport, catalog, clock),
+        providers=build_providers(told, transport, models, clock),
         transport=transport,
-        catalog=catalog,
+        catalog=models,
         clock=clock,
         emulated=not told.real,
         worker=f"{socket.gethostname()}-{os.getpid()}",

@@ -56,7 +56,7 @@ def services_of(ctx: click.Context) -> Services:
     app = getattr(ctx.find_root().obj, "app", None)
     if app is None:
         # Looked for before it is asked of PostgreSQL: in a bare wheel that is the more helpful answer.
-        app = _import_worker_app()
+        app = worker_app()
     join_running()
     services: Services | None = getattr(app, "services", None)
     if services is None:
@@ -66,7 +66,8 @@ def services_of(ctx: click.Context) -> Services:
     return services
 
 
-def _import_worker_app() -> Any:
+def worker_app() -> Any:
+    """The application that `-A tasks` names, from the working folder or PYTHONPATH; raises `NoWorkerApp`."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

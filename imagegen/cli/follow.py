@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol, Self
@@ -57,16 +57,17 @@ class Lines:
         self._seen: dict[UUID, tuple[object, int]] = {}
 
     def show(self, document: Document, door: Door) -> None:
+        news: list[tuple[Event, str]] = []
         for job in jobs_of(document):
             mark = (job.status, job.stage, job.updated_at)
             before, last = self._seen.get(job.job_id, (None, 0))
             if mark == before:
                 continue
-            for event in door.history(job.job_id):
-                if event.id > last:
-                    last = event.id
-                    click.echo(move_line(event, label(job)), err=self._err)
-            self._seen[job.job_id] = mark, last
+            fresh = [event for event in door.history(job.job_id) if event.id > last]
+            news += [(event, label(job)) for event in fresh]
+            self._seen[job.job_id] = mark, max([last, *(event.id for event in fresh)])
+        for line in move_lines(news):
+            click.echo(line, err=self._err)
 
 
 class Bars:
@@ -117,7 +118,7 @@ def view_for(as_json: bool, *, err: bool = True) -> Iterator[View]:
 
 
 def follow(door: Door, wanted: UUID, view: View, timeout: float | None) -> Iterator[Document]:
-    """The document each time it was looked at; ends when it has ended. Raises `StillRunning` after `timeout` seconds."""
+    """The document each time it was looked at, until it has ended. Raises `StillRunning` after `timeout` seconds."""
     start, pause = door.monotonic(), FIRST_PAUSE
     while True:
         document = door.look(wanted)
@@ -171,10 +172,17 @@ def has_ended(document: Document) -> bool:
     return document.status in TERMINAL
 
 
-def move_line(event: Event, name: str) -> str:
-    """`09:30:00.123  Marisol Tern  generating   submit: the intent to buy is committed`."""
-    at = event.at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
-    return f"{at}  {name}  {event.status:<10}  {event.move}: {event.cause}"
+def move_lines(news: Sequence[tuple[Event, str]]) -> list[str]:
+    """Each move with its job's name, oldest first: `09:30:00.123  Marisol Tern  generating  submit: intent` (UTC)."""
+    width = max((len(name) for _, name in news), default=0)
+    return [
+        f"{_clock(event.at)}  {name:<{width}}  {event.status:<10}  {event.move}: {event.cause}"
+        for event, name in sorted(news, key=lambda pair: pair[0].id)
+    ]
+
+
+def _clock(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
 def _say_how_to_go_on(wanted: UUID, what: str) -> None:
@@ -190,6 +198,6 @@ def _note(job: JobDocument) -> str:
     if job.error is not None:
         return job.error.code
     if job.waiting_for is not None:
-        until = datetime.fromisoformat(job.waiting_for.until).strftime(" until %H:%M:%S") if job.waiting_for.until else ""
-        return f"{job.waiting_for.reason}{until}"
+        until = job.waiting_for.until
+        return job.waiting_for.reason + (f" until {datetime.fromisoformat(until):%H:%M:%S}" if until else "")
     return dollars(job.cost.actual) if job.cost.actual is not None else str(job.model or "")

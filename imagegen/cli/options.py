@@ -20,54 +20,38 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 DATA_SUFFIXES = {".json", ".yaml", ".yml"}
 
 
-class Duration(click.ParamType):
+def duration(text: str) -> int:
     """`90`, `90s`, `10m`, `1h`, `30d` to whole seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return int(parse_duration(value))
-        except BadValue as error:
-            self.fail(str(error), param, ctx)
+    try:
+        return int(parse_duration(text))
+    except BadValue as error:
+        raise click.BadParameter(str(error)) from None
 
 
-class Moment(click.ParamType):
+def moment(text: str) -> datetime | timedelta:
     """An RFC 3339 time, or a duration which the command counts from now (or back from it)."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime | timedelta:
-        if isinstance(value, datetime | timedelta):
-            return value
-        try:
-            return timedelta(seconds=int(parse_duration(value)))
-        except BadValue:
-            pass
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a duration such as 10m nor a time such as 2026-12-01T09:00:00Z", param, ctx)
-        if moment.tzinfo is None:
-            self.fail(f"{value!r} has no time zone; write it as 2026-12-01T09:00:00Z", param, ctx)
-        return moment
+    try:
+        return timedelta(seconds=int(parse_duration(text)))
+    except BadValue:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a duration (10m) nor a time (2026-12-01T09:00:00Z)") from None
+    if found.tzinfo is None:
+        raise click.BadParameter(f"{text!r} has no time zone; write it as 2026-12-01T09:00:00Z")
+    return found
 
 
-class Pair(click.ParamType):
+def pair(text: str) -> tuple[str, Any]:
     """`KEY=VALUE`; a value that is JSON is taken as such, any other as text."""
-
-    name = "key=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        if isinstance(value, tuple):
-            return value
-        key, mark, text = str(value).partition("=")
-        if not mark or not key:
-            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
-        try:
-            return key, json.loads(text)
-        except ValueError:
-            return key, text
+    key, mark, value = text.partition("=")
+    if not mark or not key:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 _CHOICE = click.Choice
@@ -91,15 +75,15 @@ REQUEST_OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--source-image", "sourceImage", {"help": "Picture to edit (inpaint)."}),
     ("--mask", "mask", {"help": "What to change in it (inpaint)."}),
     ("--priority", "priority", {"type": _CHOICE([one.value for one in Priority]), "help": "Default: normal."}),
-    ("--at", "scheduledAt", {"type": Moment(), "help": "Not before: an RFC 3339 time, or a duration from now."}),
-    ("--deadline", "deadlineSeconds", {"type": Duration(), "help": "Give up after, such as 10m."}),
+    ("--at", "scheduledAt", {"type": moment, "help": "Not before: an RFC 3339 time, or a duration from now."}),
+    ("--deadline", "deadlineSeconds", {"type": duration, "help": "Give up after, such as 10m."}),
     ("--idempotency-key", "idempotencyKey", {"help": "The same key and request name the same job."}),
     ("--max-paid-attempts", "maxPaidAttempts", {"type": int, "help": "Paid submissions at most."}),
     ("--fresh", "fresh", {"is_flag": True, "default": None, "help": "Buy a new picture although one is cached."}),
     ("--placeholder", "placeholder", {"type": _CHOICE(["never", "on_failure"]), "help": "Default: never."}),
     ("--callback-url", "callbackUrl", {"help": "Told when the job has ended."}),
     ("--owner", "owner", {"help": "Whose job it is (default: default)."}),
-    ("--metadata", "metadata", {"type": Pair(), "multiple": True, "help": "KEY=VALUE of your own; repeatable."}),
+    ("--metadata", "metadata", {"type": pair, "multiple": True, "help": "KEY=VALUE of your own; repeatable."}),
 )
 
 

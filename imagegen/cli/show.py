@@ -9,10 +9,10 @@ from uuid import UUID
 import click
 
 from imagegen.cli.context import services_of
-from imagegen.cli.doors import Door, door_of
-from imagegen.cli.follow import follow_to_exit, move_line, print_document
-from imagegen.cli.options import Duration, Moment, moment_before
-from imagegen.cli.output import Document, columns, dollars, emit, jobs_of, label
+from imagegen.cli.doors import door_of
+from imagegen.cli.follow import follow_to_exit, move_lines, print_document
+from imagegen.cli.options import duration, moment, moment_before
+from imagegen.cli.output import columns, dollars, emit, jobs_of, label
 from imagegen.contracts import rfc3339
 from imagegen.errors import BY_CODE, StillRunning
 from imagegen.ports import Event, JobFilter
@@ -35,19 +35,19 @@ def show(ctx: click.Context, id: UUID, history: bool, as_json: bool) -> None:
     document = door.look(id)
     if document is None:
         raise StillRunning.of(id)
-    moves = _history(door, document) if history else []
+    moves = [(event, label(job)) for job in jobs_of(document) if history for event in door.history(job.job_id)]
     if as_json:
-        told = {"history": [event_document(event) for _, event in moves]} if history else {}
-        emit(document.json_document() | told)
+        events = [event_document(event) for event, _ in sorted(moves, key=lambda pair: pair[0].id)]
+        emit(document.json_document() | ({"history": events} if history else {}))
         return
     print_document(document, as_json)
-    for name, event in moves:
-        click.echo(move_line(event, name))
+    for line in move_lines(moves):
+        click.echo(line)
 
 
 @click.command()
 @click.argument("id", type=click.UUID)
-@click.option("--timeout", type=Duration(), help="Leave with exit 4 after, such as 5m.")
+@click.option("--timeout", type=duration, help="Leave with exit 4 after, such as 5m.")
 @JSON
 @click.pass_context
 def watch(ctx: click.Context, id: UUID, timeout: int | None, as_json: bool) -> None:
@@ -61,7 +61,7 @@ def watch(ctx: click.Context, id: UUID, timeout: int | None, as_json: bool) -> N
 @click.option("--provider", type=click.Choice(PROVIDERS))
 @click.option("--project", help="Project id.")
 @click.option("--owner", help="Owner.")
-@click.option("--since", type=Moment(), help="Made after: an RFC 3339 time, or a duration back from now.")
+@click.option("--since", type=moment, help="Made after: an RFC 3339 time, or a duration back from now.")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @click.option("--cursor", help="`nextCursor` of the page before.")
 @JSON
@@ -109,12 +109,6 @@ def list_jobs(
     click.echo(columns([_HEADING, *rows], _COST_COLUMN) if rows else "no jobs")
     if following:
         click.echo(f"more: --cursor {following}", err=True)
-
-
-def _history(door: Door, document: Document) -> list[tuple[str, Event]]:
-    """Every move of its jobs with the job's name, oldest first."""
-    found = [(label(job), event) for job in jobs_of(document) for event in door.history(job.job_id)]
-    return sorted(found, key=lambda pair: pair[1].id)
 
 
 def event_document(event: Event) -> dict[str, Any]:

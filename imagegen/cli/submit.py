@@ -13,14 +13,14 @@ from imagegen.admission import plan_image
 from imagegen.cli.context import services_of
 from imagegen.cli.doors import door_of
 from imagegen.cli.follow import follow_to_exit, print_document
-from imagegen.cli.options import Duration, load_data, parse_data, request_body, request_options, with_paths_below
+from imagegen.cli.options import duration, load_data, parse_data, request_body, request_options, with_paths_below
 from imagegen.cli.output import Document, dollars, emit
 from imagegen.contracts import BatchDocument, ImageRequest, parse_batch, parse_request
 from imagegen.jobs import Job
 from imagegen.ports import Services
 
 WAIT = click.option("--wait", is_flag=True, help="Wait for the end; exit 1 unless every picture came.")
-TIMEOUT = click.option("--timeout", type=Duration(), help="With --wait: leave with exit 4 after, such as 5m.")
+TIMEOUT = click.option("--timeout", type=duration, help="With --wait: leave with exit 4 after, such as 5m.")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 
@@ -34,6 +34,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document o
 @click.pass_context
 def submit(
     ctx: click.Context,
+    /,
     prompt: str | None,
     dry_run: bool,
     wait: bool,

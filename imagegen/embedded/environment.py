@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import SecretStr
 
-from imagegen.settings import DEVELOPMENT_SECRET, EMULATED_KEY, Settings, documented_urls
+from imagegen.settings import EMULATED_KEY, Settings, documented_urls
 from imagegen.settings_source import KEYS, URLS, env_name
 from imagegen.settings_values import is_loopback
 
@@ -71,7 +71,7 @@ def emulated_names(settings: Settings) -> tuple[str, ...]:
 def joining(plan: Plan, places: Places) -> dict[str, str]:
     """The variables with which a process joins this instance."""
     settings = plan.settings
-    told = {name: value for name, value in plan.environ.items() if _is_setting(name)}
+    aws = {name: value for name, value in plan.environ.items() if name.startswith("AWS_")}
     found = {
         "home": str(settings.home),
         "env": settings.environment,
@@ -89,7 +89,12 @@ def joining(plan: Plan, places: Places) -> dict[str, str]:
     if settings.jwt_secret is None and settings.jwks_url is None and settings.environment == "development":
         found["jwt_secret"] = places.development_secret
     found |= _providers(settings, places)
-    return {**settings.aws_environ(), **told, **{env_name(field): value for field, value in found.items()}}
+    return {
+        **aws,
+        **settings.aws_environ(),
+        **settings.told(),
+        **{env_name(field): value for field, value in found.items()},
+    }
 
 
 def _providers(settings: Settings, places: Places) -> dict[str, str]:
@@ -113,11 +118,6 @@ def whole(plan: Plan, joined: Mapping[str, str], app_root: Path) -> dict[str, st
     path = plan.environ.get("PYTHONPATH")
     python_path = os.pathsep.join([str(app_root), path] if path else [str(app_root)])
     return {**plan.environ, **joined, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
-
-
-def development_secret(made: str) -> str:
-    """A secret that serves development and that production refuses."""
-    return DEVELOPMENT_SECRET + made
 
 
 def _is_setting(name: str) -> bool:

@@ -48,11 +48,11 @@ class Home:
         return path.read_text().strip()
 
     def socket_folder(self, part: str, longest_name: str, owner: tuple[int, int]) -> Path:
-        """A folder of mode 0700 for `part`'s sockets: below `run`, or a short one where that path cannot serve.
+        """A folder of mode 0700 for `part`'s sockets: below the part's own, or a short one where that cannot serve.
 
         It cannot when it is too long, and when a client would take it for a list of hosts or for host and port.
         """
-        below = self.run / f"{part}-socket"
+        below = self.path / part / "socket"
         if len(os.fsencode(below / longest_name)) <= LONGEST_SOCKET and not set(",:") & set(str(below)):
             below.mkdir(mode=0o700, exist_ok=True)
             own(below, owner)

@@ -116,6 +116,11 @@ class Supervisor:
             self._over.wait(TICK_SECONDS)
         raise PartUnavailable(f"{name} does not start; {self._log(slot.child)} ends with: {self._tail(slot.child)}")
 
+    def names(self) -> list[str]:
+        """The children looked after, in the order of their start."""
+        with self._lock:
+            return list(self._slots)
+
     def pids(self) -> dict[str, int]:
         """Process numbers of the children that run, by name, in the order of their start."""
         with self._lock:

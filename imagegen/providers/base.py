@@ -25,7 +25,7 @@ class InputImage:
 
     content_type: str
     url: str | None = None
-    data: bytes | None = None
+    data: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Accepted:
 class Delivered:
     """The picture's bytes as they came, what was used of what (provider's own words), and its price."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     usage: Mapping[str, Any] = field(default_factory=dict)
     actual: Decimal | None = None
 

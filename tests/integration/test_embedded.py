@@ -171,14 +171,17 @@ def test_statement_log(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a folder that others cannot enter")
-def test_root_below_a_closed_folder(folder: Path) -> None:
-    """As root the server runs as another user, even where the home lies in a folder of root's alone."""
-    folder.chmod(0o700)
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_root_runs_it_as_another(folder: Path, mode: int) -> None:
+    """As root the server runs as another user, with a privilege only where the home lies in a folder of root's alone."""
+    folder.chmod(mode)
     home = Home(folder / "home")
     with Supervisor(home) as supervisor:
         postgres = Postgres(home, durable=False)
+        assert postgres.user is not None
+        assert postgres.user.keep_dac_override == (mode == 0o700)
         supervisor.start(postgres.child())
-        assert Path(f"/proc/{supervisor.pids()['postgres']}").stat().st_uid not in {0}
+        assert Path(f"/proc/{supervisor.pids()['postgres']}").stat().st_uid == postgres.user.uid != 0
         assert ask(postgres.url, "SELECT 1") == [(1,)]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from imagegen.errors import InvalidRequest, PartUnavailable
-from imagegen.settings import DEVELOPMENT_SECRET, EMULATED_KEY, Settings
+from imagegen.settings import EMULATED_KEY, Settings
+from imagegen.settings_rules import DEVELOPMENT_SECRET
 from imagegen.settings_values import RateLimit
 
 EXTERNAL = {"IMAGEGEN_DATABASE_URL": "postgresql://u:pw@db/i", "IMAGEGEN_REDIS_URL": "redis://r:6379/0"}

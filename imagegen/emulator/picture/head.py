@@ -1,0 +1,252 @@
+"""A figure's head: hair or ears, a face with a mood, and what is worn on top."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from imagegen.emulator.picture.brief import Figure
+from imagegen.emulator.picture.colour import Colour, darker, lighter, mix
+
+Point = tuple[float, float]
+X, Y, R = 0.0, 81.0, 16.5
+INK: Colour = (38, 32, 48)
+
+
+class Hand(Protocol):
+    """What draws: lengths in units, y upwards."""
+
+    def shape(self, points: list[Point], fill: Colour) -> None: ...
+
+    def oval(self, x: float, y: float, across: float, up: float, fill: Colour) -> None: ...
+
+    def box(self, x: float, y: float, right: float, top: float, fill: Colour, radius: float = 0) -> None: ...
+
+    def limb(self, points: list[Point], thick: float, fill: Colour) -> None: ...
+
+    def arc(
+        self, x: float, y: float, across: float, up: float, turn: tuple[int, int], thick: float, fill: Colour
+    ) -> None: ...
+
+
+def draw_back_hair(pen: Hand, figure: Figure) -> None:
+    """What falls behind the shoulders."""
+    if figure.kind != "human":
+        return
+    hair = darker(figure.hair_colour, 0.14)
+    if figure.hair == "long":
+        pen.oval(X, Y, R + 3.4, R + 2.6, hair)
+        pen.shape([(-R - 3, Y), (R + 3, Y), (R + 4.5, 52), (8, 49), (-8, 49), (-R - 4.5, 52)], hair)
+    elif figure.hair == "curly":
+        for x, y, r in ((-17, 84, 7), (17, 84, 7), (-16, 74, 6), (16, 74, 6), (-11, 95, 8), (11, 95, 8), (0, 99, 8)):
+            pen.oval(x, y, r, r, hair)
+    elif figure.hair == "bun":
+        pen.oval(0, Y + R + 4, 6.5, 6, hair)
+
+
+def draw_head(pen: Hand, figure: Figure) -> None:
+    """Head, face, hair in front, hat."""
+    if figure.kind == "robot":
+        _robot(pen, figure)
+    elif figure.kind == "human":
+        _human(pen, figure)
+    else:
+        _animal(pen, figure)
+    if figure.kind != "robot":
+        _face(pen, figure)
+    _hat(pen, figure)
+
+
+def _human(pen: Hand, figure: Figure) -> None:
+    skin, hair = figure.skin, figure.hair_colour
+    for side in (-1, 1):
+        pen.oval(side * (R - 0.4), Y - 2, 3, 3.8, darker(skin, 0.08))
+    pen.oval(X, Y, R, R * 0.98, skin)
+    if figure.beard:
+        pen.shape(
+            [(-R + 1.6, Y - 3), (R - 1.6, Y - 3), (R - 5, Y - 14), (0, Y - 24), (-R + 5, Y - 14)], lighter(hair, 0.1)
+        )
+        pen.oval(X, Y - 5, R - 4.4, 5.2, skin)
+    if figure.hair == "bald" or figure.hat in ("hood", "helmet"):
+        return
+    crown: list[Point] = [
+        (-R - 1, Y - 1),
+        (-R - 0.6, Y + 8),
+        (-9, Y + 17.6),
+        (0, Y + 19),
+        (9, Y + 17.6),
+        (R + 0.6, Y + 8),
+        (R + 1, Y - 1),
+    ]
+    fringe: list[Point] = [(R - 2.4, Y + 6), (8, Y + 8.6), (3, Y + 5.4), (-3, Y + 9), (-9, Y + 6), (-R + 2.4, Y + 5)]
+    pen.shape([*crown, *fringe], hair)
+    pen.arc(-3, Y + 6, 10, 9, (215, 285), 1.6, lighter(hair, 0.3))
+    if figure.hair == "spiky":
+        for x, lean in ((-13, -6), (-6, -3), (1, 1), (8, 4), (14, 7)):
+            pen.shape([(x - 5, Y + 12), (x + 5, Y + 12), (x + lean, Y + 26 - abs(x) * 0.4)], hair)
+    if figure.hair == "curly":
+        for x, y in ((-12, 10), (-6, 14), (0, 15.5), (6, 14), (12, 10)):
+            pen.oval(x, Y + y, 4.8, 4.8, lighter(hair, 0.06))
+    if figure.hair == "long":
+        for side in (-1, 1):
+            pen.shape(
+                [
+                    (side * (R + 2), Y + 6),
+                    (side * (R - 3), Y + 5),
+                    (side * (R - 2), Y - 20),
+                    (side * (R + 2.6), Y - 18),
+                ],
+                hair,
+            )
+
+
+def _animal(pen: Hand, figure: Figure) -> None:
+    fur = figure.hair_colour
+    pale = lighter(fur, 0.72)
+    for side in (-1, 1):
+        if figure.kind == "bear":
+            pen.oval(side * 12, Y + 14, 6.2, 6.2, fur)
+            pen.oval(side * 12, Y + 14, 3.4, 3.4, darker(fur, 0.2))
+        elif figure.kind == "rabbit":
+            pen.oval(side * 7, Y + 26, 4.4, 14, fur)
+            pen.oval(side * 7, Y + 25, 2.2, 10, (238, 168, 170))
+        else:
+            high = 29 if figure.kind == "fox" else 25
+            pen.shape([(side * 16, Y + 4), (side * 3, Y + 13), (side * 14.5, Y + high)], fur)
+            pen.shape([(side * 13.6, Y + 8), (side * 6, Y + 13), (side * 13.2, Y + high - 5)], darker(pale, 0.12))
+    pen.oval(X, Y, R + 1, R - 0.4, fur)
+    if figure.kind == "fox":
+        for side in (-1, 1):
+            pen.shape([(side * (R + 1), Y - 1), (side * 3, Y - 3), (side * 2, Y - 15), (side * 12, Y - 12)], pale)
+    pen.oval(X, Y - 7.4, 8, 6, pale)
+    pen.oval(X, Y - 4.6, 2.3, 1.7, INK)
+
+
+def _robot(pen: Hand, figure: Figure) -> None:
+    tin, glow = figure.hair_colour, lighter(figure.trim, 0.35)
+    pen.limb([(0, Y + 14), (0, Y + 24)], 1.6, darker(tin, 0.3))
+    pen.oval(0, Y + 26, 3, 3, figure.trim)
+    for side in (-1, 1):
+        pen.box(side * 17 - 2.6, Y - 5, side * 17 + 2.6, Y + 5, darker(tin, 0.25), 1.6)
+    pen.box(-R, Y - 14, R, Y + 15, tin, 6)
+    pen.box(-R + 3.4, Y - 8, R - 3.4, Y + 9, (28, 32, 46), 4.6)
+    for side in (-1, 1):
+        pen.oval(side * 5.8, Y + 2, 3, 3.4, glow)
+        pen.oval(side * 5.8 - 1, Y + 3.2, 1, 1, (255, 255, 255))
+    pen.arc(0, Y - 1.6, 3.6, 3.4, (20, 160), 1.1, glow)
+
+
+def _face(pen: Hand, figure: Figure) -> None:
+    skin = figure.skin if figure.kind == "human" else figure.hair_colour
+    for side in (-1, 1):
+        x = side * 6.2
+        pen.oval(x, Y - 1, 2.5, 3.4, INK)
+        pen.oval(x - 0.8, Y + 0.5, 0.95, 1.15, (255, 255, 255))
+        slope = {"stern": -1.5, "sad": 1.5}.get(figure.face, 0.0)
+        lift = 7.4 if figure.face == "open" else 5.6
+        if figure.kind in ("human", "cat", "fox"):
+            inner, outer = (x - side * 2.6, Y + lift + slope), (x + side * 3, Y + lift - slope * 0.4)
+            pen.limb([inner, outer], 1.1, darker(figure.hair_colour if figure.kind == "human" else INK, 0.3))
+        pen.oval(side * 10.2, Y - 6.2, 2.6, 1.6, mix(skin, (240, 110, 110), 0.3))
+    _mouth(pen, figure)
+    if figure.glasses:
+        for side in (-1, 1):
+            pen.arc(side * 6.2, Y - 1, 5, 5, (0, 360), 0.9, (70, 56, 50))
+        pen.limb([(-1.4, Y - 0.6), (1.4, Y - 0.6)], 0.8, (70, 56, 50))
+
+
+def _mouth(pen: Hand, figure: Figure) -> None:
+    low = Y - 8.6 if figure.kind == "human" else Y - 9
+    lip = mix((150, 62, 62), INK, 0.25)
+    if figure.face == "open":
+        pen.oval(0, low - 0.6, 2.4, 2.9, lip)
+    elif figure.face == "stern":
+        pen.limb([(-2.8, low - 0.6), (2.8, low - 0.6)], 1, lip)
+    elif figure.face == "sad":
+        pen.arc(0, low - 3, 3.4, 2.6, (200, 340), 1, lip)
+    else:
+        pen.arc(0, low + 1.6, 4, 3.4, (20, 160), 1.1, lip)
+
+
+def _hat(pen: Hand, figure: Figure) -> None:
+    if figure.hat is None or figure.kind == "robot":
+        return
+    colour = figure.cape or darker(figure.cloth, 0.15)
+    _HATS[figure.hat](pen, figure, colour)
+
+
+def _wizard(pen: Hand, figure: Figure, colour: Colour) -> None:
+    pen.shape([(-12, Y + 11), (12, Y + 11), (6, Y + 26), (10, Y + 36), (-2, Y + 30)], colour)
+    pen.oval(0, Y + 11, 23, 4.6, darker(colour, 0.12))
+    pen.shape([(-12, Y + 11.6), (12, Y + 11.6), (11, Y + 15.4), (-11, Y + 15.4)], figure.trim)
+    pen.oval(0, Y + 21, 2, 2, (250, 222, 120))
+
+
+def _crown(pen: Hand, figure: Figure, colour: Colour) -> None:
+    gold: Colour = (242, 200, 84)
+    pen.shape([(-11, Y + 13), (11, Y + 13), (13, Y + 25), (6, Y + 19), (0, Y + 27), (-6, Y + 19), (-13, Y + 25)], gold)
+    pen.box(-11, Y + 12, 11, Y + 15, darker(gold, 0.18))
+    for x in (-6, 0, 6):
+        pen.oval(x, Y + 13.6, 1.3, 1.3, figure.trim)
+
+
+def _helmet(pen: Hand, figure: Figure, colour: Colour) -> None:
+    steel: Colour = (190, 198, 212)
+    pen.shape(
+        [
+            (-R - 1.4, Y + 1),
+            (-R, Y + 11),
+            (-8, Y + 19),
+            (8, Y + 19),
+            (R, Y + 11),
+            (R + 1.4, Y + 1),
+            (R - 3, Y + 6),
+            (-R + 3, Y + 6),
+        ],
+        steel,
+    )
+    pen.shape(
+        [(1, Y + 19.4), (8, Y + 19), (R, Y + 11), (R + 1.4, Y + 1), (R - 3, Y + 6), (1, Y + 6)], darker(steel, 0.2)
+    )
+    pen.limb([(0, Y + 6), (0, Y + 19)], 1.6, darker(steel, 0.35))
+    pen.shape([(-2, Y + 18), (2, Y + 18), (-9, Y + 31), (-16, Y + 28)], figure.trim)
+
+
+def _fedora(pen: Hand, figure: Figure, colour: Colour) -> None:
+    felt = darker(mix(colour, (104, 88, 76), 0.5), 0.2)
+    pen.shape([(-12, Y + 11), (12, Y + 11), (9.6, Y + 23), (3, Y + 21), (-3, Y + 23.4), (-9.6, Y + 22)], felt)
+    pen.box(-12, Y + 11, 12, Y + 14.4, darker(felt, 0.5))
+    pen.oval(0, Y + 11, 22, 3.4, darker(felt, 0.15))
+
+
+def _cap(pen: Hand, figure: Figure, colour: Colour) -> None:
+    pen.shape([(-R, Y + 7), (-13, Y + 17), (0, Y + 21), (13, Y + 17), (R, Y + 7)], colour)
+    pen.oval(6, Y + 8.4, 14, 3, darker(colour, 0.35))
+    pen.oval(0, Y + 15, 2.6, 2.6, (240, 206, 104))
+
+
+def _hood(pen: Hand, figure: Figure, colour: Colour) -> None:
+    pen.shape(
+        [
+            (-R - 3, 62),
+            (-R - 3.4, Y + 4),
+            (-9, Y + 19),
+            (2, Y + 25),
+            (11, Y + 18),
+            (R + 3.4, Y + 4),
+            (R + 3, 62),
+            (R - 3, 65),
+            (R - 2.6, Y + 2),
+            (8, Y + 11),
+            (-8, Y + 11),
+            (-R + 2.6, Y + 2),
+            (-R + 3, 65),
+        ],
+        colour,
+    )
+    pen.shape(
+        [(2, Y + 25), (11, Y + 18), (R + 3.4, Y + 4), (R + 3, 62), (R - 3, 65), (R - 2.6, Y + 2), (8, Y + 11)],
+        darker(colour, 0.18),
+    )
+
+
+_HATS = {"wizard": _wizard, "crown": _crown, "helmet": _helmet, "fedora": _fedora, "cap": _cap, "hood": _hood}

@@ -1,0 +1,309 @@
+"""The port `Jobs` in memory, kept consistent by one lock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from imagegen.clock import SystemClock
+from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound
+from imagegen.jobs import Batch, Job
+from imagegen.ports import Admitted, Cached, Claimed, Clock, Entry, Event, Facts, JobFilter, Move, NewAttempt, Polled
+from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
+from imagegen.testing import rules
+
+_OPEN = {BatchStatus.QUEUED, BatchStatus.RUNNING}
+_LEARNT = ("provider_job_id", "result_url", "blob_sha256", "usage", "actual", "error")
+
+
+@dataclass
+class Attempt:
+    """What the double remembers of a paid call."""
+
+    new: NewAttempt
+    facts: Facts
+    submitted_at: datetime
+    ready_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the double's ledger."""
+
+    job_id: UUID
+    entry: Entry
+    emulated: bool
+    at: datetime
+
+
+@dataclass
+class MemoryJobs:
+    """Jobs, attempts, history and ledger in memory; `clock` tells `pollable` what time it is."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    jobs: dict[UUID, Job] = field(default_factory=dict)
+    batches: dict[UUID, Batch] = field(default_factory=dict)
+    attempts: dict[UUID, Attempt] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    ledger: list[Line] = field(default_factory=list)
+    pictures: dict[tuple[str, bool], Cached] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def admit(self, jobs: Sequence[Job], batch: Batch | None, *, worker: str) -> Admitted:
+        if batch is None and len(jobs) != 1:
+            raise ValueError("several jobs are admitted together only as a batch")
+        with self._lock:
+            new: Job | Batch = batch or jobs[0]
+            old = self._in_the_way(new)
+            if old is not None:
+                if (old.owner, old.body_sha256) != (new.owner, new.body_sha256):
+                    raise IdempotencyConflict("this id or idempotency key was used for another request")
+                members = self._members(old.id) if isinstance(old, Batch) else [old]
+                return Admitted(jobs=members, batch=old if isinstance(old, Batch) else None, created=False)
+            if batch is not None:
+                self.batches[batch.id] = batch
+            kept = [self._keep(one) for one in jobs]
+            for one in kept:
+                self._event(one, "admit", one.created_at, "admitted", worker, {})
+            return Admitted(jobs=kept, batch=batch, created=True)
+
+    def _keep(self, job: Job) -> Job:
+        plain = {name: rules.plain(getattr(job, name)) for name in ("request", "plan", "continuation", "metadata")}
+        self.jobs[job.id] = replace(job, tried=tuple(job.tried), **plain)
+        return self.jobs[job.id]
+
+    def _in_the_way(self, new: Job | Batch) -> Job | Batch | None:
+        rows: Iterable[Job | Batch] = self.batches.values() if isinstance(new, Batch) else self.jobs.values()
+        same_key = (
+            row
+            for row in rows
+            if new.idempotency_key is not None
+            and (row.owner, row.idempotency_key) == (new.owner, new.idempotency_key)
+            and not (isinstance(row, Job) and row.batch_id is not None)
+        )
+        by_id = self.batches.get(new.id) if isinstance(new, Batch) else self.jobs.get(new.id)
+        return by_id or next(same_key, None)
+
+    def get(self, job_id: UUID) -> Job:
+        if job_id not in self.jobs:
+            raise NotFound(f"no job {job_id}")
+        return self.jobs[job_id]
+
+    def _members(self, batch_id: UUID) -> list[Job]:
+        members = (job for job in self.jobs.values() if job.batch_id == batch_id)
+        return sorted(members, key=lambda job: job.batch_index or 0)
+
+    def get_batch(self, batch_id: UUID) -> tuple[Batch, Sequence[Job]]:
+        with self._lock:
+            if batch_id not in self.batches:
+                raise NotFound(f"no batch {batch_id}")
+            batch, members = self.batches[batch_id], self._members(batch_id)
+            if batch.status is BatchStatus.QUEUED and any(job.status is not Status.QUEUED for job in members):
+                batch = replace(batch, status=BatchStatus.RUNNING)
+            return batch, members
+
+    def list(self, where: JobFilter, *, limit: int = 50, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:
+        if cursor is not None and not cursor.isdecimal():
+            raise InvalidRequest.of("cursor", "is not one of ours", "Send `nextCursor` as it is, or leave it out.")
+        with self._lock:
+            found = [job for job in self.jobs.values() if rules.matches(job, where)]
+        found.sort(key=lambda job: (job.created_at, job.id), reverse=True)
+        start = int(cursor or 0)
+        more = len(found) > start + limit
+        return found[start : start + limit], str(start + limit) if more else None
+
+    def cached(self, fingerprint: str, *, emulated: bool) -> Cached | None:
+        return self.pictures.get((fingerprint, emulated))
+
+    def history(self, job_id: UUID) -> Sequence[Event]:
+        return [event for event in self.events if event.job_id == job_id]
+
+    def claim(self, move: Move, continuation: Mapping[str, Any] | None) -> Claimed | None:
+        with self._lock:
+            job = self.jobs.get(move.job_id)
+            if job is None or not self._allowed(job, move) or (move.held is None and rules.taken(job, move)):
+                return None
+            first = {"started_at": job.started_at or move.at} if move.name is MoveName.CLAIM else {}
+            kept = job.continuation if continuation is None else rules.plain(continuation)
+            moved = self._move(job, replace(move, changes={**move.changes, **first}), continuation=kept)
+            looks = move.name is MoveName.CLAIM and not moved.fresh
+            return Claimed(job=moved, cached=self.cached(moved.fingerprint, emulated=moved.emulated) if looks else None)
+
+    def apply(self, move: Move) -> Job | None:
+        with self._lock:
+            job = self.jobs.get(move.job_id)
+            moved = self._move(job, move) if job is not None and self._allowed(job, move) else None
+            if move.new_attempt is not None and moved is not None:
+                new = move.new_attempt
+                self.attempts[new.id] = Attempt(new, Facts(attempt_id=new.id, state="submitting"), move.at)
+            if move.facts is not None:
+                self._learn(move.facts, move.at)
+            for entry in move.entries:
+                if job is not None and (moved is not None or entry.always):
+                    self._enter(Line(job.id, entry, job.emulated, move.at))
+            return moved
+
+    def _allowed(self, job: Job, move: Move) -> bool:
+        rule = MOVES[move.name]
+        return (
+            job.status in rule.sources
+            and (rule.stages is None or job.stage in rule.stages)
+            and (move.held is None or job.claim == move.held)
+            and (move.facts is None or job.attempt_id == move.facts.attempt_id)
+        )
+
+    def _move(self, job: Job, move: Move, **more: Any) -> Job:
+        target = move.target or MOVES[move.name].target or job.status
+        if target not in TERMINAL and move.until is None:
+            raise ValueError(f"{move.name} leaves the job live and needs `until`")
+        fields: dict[str, Any] = {
+            **rules.consequences(job, move),
+            **move.changes,
+            **more,
+            "hints": 0,
+            "updated_at": move.at,
+        }
+        if target in TERMINAL:
+            fields |= {"next_run_at": None, "claim": None, "waiting_for": None, "woken": False}
+            fields |= {"completed_at": move.at, "announce_at": move.until}
+        else:
+            woken = move.parked and job.woken
+            fields |= {"next_run_at": move.at if woken else move.until, "claim": move.claim}
+            fields |= {"waiting_for": move.waiting_for, "woken": job.woken and not move.parked}
+        moved = replace(job, status=target, stage=move.stage or job.stage, **fields)
+        self.jobs[job.id] = moved
+        self._event(moved, move.name.value, move.at, move.cause, move.worker, move.detail)
+        self._remember(moved, move)
+        if move.name in {MoveName.RETRY, MoveName.PROVE} and moved.batch_id is not None:
+            batch = self.batches[moved.batch_id]
+            reopened = replace(batch, status=BatchStatus.RUNNING, completed_at=None, run=batch.run + 1)
+            self.batches[batch.id] = reopened
+        return moved
+
+    def _remember(self, job: Job, move: Move) -> None:
+        picture = move.detail.get("picture") if move.name is MoveName.COMPLETE else None
+        if picture and job.fingerprint and job.blob_sha256 and not (job.placeholder or job.cache_hit):
+            self.pictures[job.fingerprint, job.emulated] = Cached(
+                fingerprint=job.fingerprint,
+                blob_sha256=job.blob_sha256,
+                content_type=job.blob_content_type or "",
+                **{name: picture[name] for name in ("width", "height", "bytes")},
+            )
+
+    def _learn(self, facts: Facts, at: datetime) -> None:
+        attempt = self.attempts.get(facts.attempt_id)
+        if attempt is None:
+            return
+        new = {name: getattr(facts, name) for name in _LEARNT if getattr(facts, name) is not None}
+        if facts.state not in {"submitting", "unknown"} or attempt.facts.state == "submitting":
+            new["state"] = facts.state
+        attempt.facts = replace(attempt.facts, **new)
+        if attempt.ready_at is None and (facts.result_url or facts.blob_sha256):
+            attempt.ready_at = at
+
+    def _enter(self, line: Line) -> None:
+        key = (line.entry.attempt_id, line.entry.kind)
+        if key[0] is None or all((one.entry.attempt_id, one.entry.kind) != key for one in self.ledger):
+            self.ledger.append(line)
+
+    def _event(self, job: Job, move: str, at: datetime, cause: str, worker: str, detail: Mapping[str, Any]) -> None:
+        told: dict[str, Any] = {"at": at, "move": move, "cause": cause, "worker": worker}
+        stands: dict[str, Any] = {
+            "job_id": job.id,
+            "run": job.run,
+            "status": job.status.value,
+            "stage": job.stage.value,
+        }
+        self.events.append(Event(id=len(self.events) + 1, detail=rules.plain(detail), **told, **stands))
+
+    def attempt(self, attempt_id: UUID) -> Facts | None:
+        found = self.attempts.get(attempt_id)
+        return found.facts if found else None
+
+    def pollable(self, job_ids: Sequence[UUID]) -> Sequence[Job]:
+        now = self.clock.now()
+        asked = [self.jobs[job_id] for job_id in dict.fromkeys(job_ids) if job_id in self.jobs]
+        return [
+            job for job in asked if rules.polling(job) and (job.waiting_for is None or rules.at_or_before(job, now))
+        ]
+
+    def polled(self, found: Sequence[Polled], *, at: datetime, worker: str, grace: timedelta) -> Sequence[Job]:
+        arrived = []
+        with self._lock:
+            for one in found:
+                if one.result_url is not None:
+                    self._learn(rules.found(one), at)
+                job = self.jobs.get(one.job_id)
+                if job is None or not rules.polling(job) or job.attempt_id != one.attempt_id:
+                    continue
+                cost = job.cost_credits if one.actual is None else one.actual
+                rest = at if job.woken else one.until
+                awake = replace(job, next_run_at=rest, waiting_for="provider", woken=False, hints=0, cost_credits=cost)
+                self.jobs[job.id] = awake
+                if one.result_url is not None:
+                    arrived.append(self._move(awake, rules.delivered(one, at, at + grace, worker)))
+        return arrived
+
+    def due(self, *, at: datetime, limit: int, grace: timedelta, worker: str) -> Sequence[Job]:
+        with self._lock:
+            waiting = [job for job in self.jobs.values() if not job.terminal and rules.at_or_before(job, at)]
+            waiting.sort(key=lambda job: (rules.rank(job, at), job.next_run_at, job.id))
+            return [self._take(job, at, grace, worker) for job in waiting[:limit]]
+
+    def _take(self, job: Job, at: datetime, grace: timedelta, worker: str) -> Job:
+        held = job.status is Status.PROCESSING
+        unanswered = job.status is Status.GENERATING and job.stage is Stage.GENERATE
+        if held:
+            job = replace(job, status=Status.QUEUED, hints=0, updated_at=at)
+        if unanswered:
+            job = replace(job, stage=Stage.RECONCILE, hints=0, updated_at=at)
+        again = min(at + grace * 2 ** min(job.hints, 10), max(job.deadline_at, at + grace))
+        taken = replace(job, next_run_at=again, hints=job.hints + 1, claim=None, waiting_for=None, woken=False)
+        self.jobs[job.id] = taken
+        if held or unanswered:
+            name = MoveName.HOLD if held else MoveName.DOUBT
+            self._event(taken, name.value, at, "lease ran out", worker, {})
+        return taken
+
+    def unannounced(self, *, at: datetime, limit: int) -> Sequence[Job]:
+        ended = [(job.announce_at, job.id) for job in self.jobs.values() if job.announce_at and job.announce_at <= at]
+        return [self.jobs[job_id] for _, job_id in sorted(ended)[:limit]]
+
+    def announced(self, job_ids: Sequence[UUID]) -> None:
+        with self._lock:
+            for job_id in job_ids:
+                self.jobs[job_id] = replace(self.jobs[job_id], announce_at=None)
+
+    def close_batch(self, batch_id: UUID, *, at: datetime) -> Batch | None:
+        with self._lock:
+            batch = self.batches.get(batch_id)
+            if batch is None or not self._closable(batch):
+                return None
+            ends = {job.status for job in self._members(batch_id)}
+            if Status.COMPLETED in ends:
+                status = BatchStatus.PARTIAL if len(ends) > 1 else BatchStatus.COMPLETED
+            else:
+                status = BatchStatus.CANCELLED if ends == {Status.CANCELLED} else BatchStatus.FAILED
+            self.batches[batch_id] = replace(batch, status=status, completed_at=at)
+            return self.batches[batch_id]
+
+    def _closable(self, batch: Batch) -> bool:
+        return batch.status in _OPEN and all(job.terminal for job in self._members(batch.id))
+
+    def unclosed_batches(self, *, limit: int) -> Sequence[UUID]:
+        with self._lock:
+            found = sorted((one.created_at, one.id) for one in self.batches.values() if self._closable(one))
+        return [batch_id for _, batch_id in found[:limit]]
+
+    def latencies(self, provider: str, model: str, *, limit: int = 50) -> Sequence[float]:
+        with self._lock:
+            ready = [
+                (one.submitted_at, (one.ready_at - one.submitted_at).total_seconds())
+                for one in self.attempts.values()
+                if one.ready_at is not None and (one.new.provider, one.new.model) == (provider, model)
+            ]
+        return [seconds for _, seconds in sorted(ready, reverse=True)[:limit]]

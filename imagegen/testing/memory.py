@@ -1,0 +1,53 @@
+"""The ports `Jobs`, `Styles` and `Clock` in memory, for tests: the same promises as the real parts.
+
+What a process holds here is gone with it; the contract suite runs the same tests on this and on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from imagegen.contracts import Style
+from imagegen.errors import NotFound
+from imagegen.testing.jobs import MemoryJobs
+
+__all__ = ["ManualClock", "MemoryJobs", "MemoryStyles"]
+
+
+class ManualClock:
+    """A clock that moves only when told to; `sleep` moves it at once."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self._now, self._start = start, start
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return (self._now - self._start).total_seconds()
+
+    def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Moves the hands forward."""
+        self._now += timedelta(seconds=seconds)
+
+
+class MemoryStyles:
+    """Stored style capsules in memory."""
+
+    def __init__(self) -> None:
+        self._styles: dict[str, Style] = {}
+
+    def put(self, style_id: str, style: Style, *, at: datetime) -> None:
+        self._styles[style_id] = style
+
+    def get(self, style_id: str) -> Style:
+        if style_id not in self._styles:
+            raise NotFound(f"no style {style_id!r}")
+        return self._styles[style_id]
+
+    def list(self) -> Sequence[tuple[str, Style]]:
+        return sorted(self._styles.items())
