@@ -36,16 +36,14 @@ def first_poll(job: Job, services: Services) -> timedelta:
     """How long after its submission the first poll of this job is worth its call."""
     key, now, learnt = (job.provider, job.model), services.clock.monotonic(), services.learnt
     with learnt.lock:
-        fresh = now - learnt.at.get(key, float("-inf")) < LEARN_EVERY
-        if fresh:
-            return learnt.first.get(key, policies.POLL_UNKNOWN)
-        learnt.at[key] = now
+        if now - learnt.at.get(key, float("-inf")) < LEARN_EVERY:
+            return learnt.first[key]
     latencies = sorted(services.jobs.latencies(job.provider, job.model))
-    first = policies.POLL_UNKNOWN
-    if latencies:
-        first = timedelta(seconds=max(0.0, latencies[int(len(latencies) * EARLY)]))
+    if not latencies:
+        return policies.POLL_UNKNOWN
+    first = timedelta(seconds=max(0.0, latencies[int(len(latencies) * EARLY)]))
     with learnt.lock:
-        learnt.first[key] = first
+        learnt.first[key], learnt.at[key] = first, now
     return first
 
 

@@ -37,5 +37,5 @@ class Client:
         Nothing is connected until the first call.
         """
         if backend is None and urlsplit(broker).scheme not in _REDIS:
-            raise InvalidRequest.of("backend", "is missing", "Name the Redis in which the workers publish results.")
+            raise InvalidRequest.of("backend", "is missing", "Name the workers' Redis (IMAGEGEN_REDIS_URL).")
         return CeleryClient(CeleryWire(broker, backend or broker, namespace), SystemClock())

@@ -228,7 +228,7 @@ class StillRunning(ImagegenError):
     @classmethod
     def of(cls, job_id: UUID) -> StillRunning:
         """For the job or batch with this id."""
-        return cls(f"{job_id} has no finished document yet; it goes on", {"id": str(job_id)})
+        return cls(f"{job_id} has no finished document yet", {"id": str(job_id)})
 
     @property
     def id(self) -> UUID:

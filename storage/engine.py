@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -37,6 +38,9 @@ CONNECT: dict[str, Any] = {
 POOL_TIMEOUT = 10.0
 """Seconds a thread waits for a connection of its process's pool."""
 
+UNSTORABLE = re.compile(r"\\u0000|\\ud[89a-f]")
+"""What `json.dumps` makes of a NUL and of surrogates, paired ones too: seldom, and then worth a closer look."""
+
 READ_ONLY = "25006"
 """SQLSTATE of a write to a standby: after a failover the old address may answer without being the primary."""
 
@@ -54,9 +58,26 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
+def storable(value: Any) -> Any:
+    """The value with what PostgreSQL keeps in no text replaced: NUL characters and halves of surrogate pairs.
+
+    They come in providers' messages, and what a paid call taught us must not be lost to one of them.
+    """
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    return value
+
+
 def to_json(value: Any) -> str:
     """JSON text; a NaN or an infinity is refused, because `jsonb` holds neither."""
-    return json.dumps(value, default=plain, allow_nan=False)
+    written = json.dumps(value, default=plain, allow_nan=False)
+    if UNSTORABLE.search(written) is None:
+        return written
+    return json.dumps(storable(json.loads(written)))
 
 
 def address(url: str | URL) -> URL:
@@ -119,6 +140,8 @@ class Database:
             pool_use_lifo=True,
             use_native_hstore=False,
             json_serializer=to_json,
+            # Prompts and callback tokens are values: an error's text shall not carry them into a log.
+            hide_parameters=True,
         )
         return engine.execution_options(schema_translate_map={None: self.schema}) if self.schema else engine
 
@@ -127,7 +150,9 @@ class Database:
 
         Raises `PartUnavailable`.
         """
-        named = {VALUE + name: item for name, item in (values or {}).items()}
+        named = {
+            VALUE + name: storable(item) if isinstance(item, str) else item for name, item in (values or {}).items()
+        }
         with reaching(), self.engine.connect() as connection:
             try:
                 result = connection.execute(statement, named)

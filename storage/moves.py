@@ -20,6 +20,7 @@ from sqlalchemy import CTE, Select, and_, case, func, literal_column, null, or_,
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.sql.elements import ColumnElement
 
+from imagegen.moves import REOPENING, target_of
 from imagegen.ports import Move
 from imagegen.states import LIVE, MOVES, TERMINAL, BatchStatus, MoveName, Stage, failure_stage
 from storage import attempts, events, ledger
@@ -27,11 +28,7 @@ from storage.events import AT
 from storage.rows import CACHED
 from storage.tables import BATCHES, CACHE, EVENTS, JOBS, value
 
-GUARDED = frozenset({"id", "status", "stage", "next_run_at", "claim", "woken", "hints", "updated_at", "continuation"})
-"""Columns that a move sets by its own fields, never by its `changes`."""
-
 FREE_TO_TAKE = frozenset({MoveName.FETCH, MoveName.PUBLISH})
-REOPENING = frozenset({MoveName.RETRY, MoveName.PROVE})
 _FORGOTTEN = ("completed_at", "announce_at", "failure_stage", "error_code", "error_message", "error_retryable")
 
 JOB_ID = value("job_id", JOBS.c.id)
@@ -65,20 +62,11 @@ class Shape:
 
 
 def shape(move: Move, *, claiming: bool = False) -> Shape:
-    """The shape of this move; raises `ValueError` where the move contradicts its rule."""
-    rule = MOVES[move.name]
-    target = move.target or rule.target
-    if rule.target is not None and move.target not in {None, rule.target}:
-        raise ValueError(f"{move.name} leads to {rule.target}, not to {move.target}")
-    if forbidden := GUARDED & set(move.changes):
-        raise ValueError(f"{move.name} changes {', '.join(sorted(forbidden))}: these follow from the move itself")
-    ends = target in TERMINAL
-    if not ends and move.until is None:
-        raise ValueError(f"{move.name} leaves the job live and needs `until`")
+    """The shape of this move; raises `ValueError` where the move breaks its rule."""
     return Shape(
         name=move.name,
         changes=frozenset(move.changes),
-        ends=ends,
+        ends=target_of(move) in TERMINAL,
         staged=move.stage is not None,
         parked=move.parked,
         held=move.held is not None,
@@ -100,7 +88,7 @@ def values(move: Move) -> dict[str, Any]:
         "cause": move.cause,
         "worker": move.worker,
         "detail": move.detail,
-        "target": move.target or MOVES[move.name].target,
+        "target": target_of(move),
         "stage": move.stage,
         "until": move.until,
         "waiting_for": move.waiting_for,
@@ -194,7 +182,7 @@ def moved(of: Shape) -> CTE:
         "hints": literal_column("0"),
         "updated_at": AT,
     }
-    if of.ends or MOVES[of.name].target is not None or of.name is MoveName.RETRY:
+    if MOVES[of.name].target is not None or of.name is MoveName.RETRY:
         new["status"] = value("target", row.status)
     if of.staged:
         new["stage"] = value("stage", row.stage)

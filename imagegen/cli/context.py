@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -64,6 +65,11 @@ def services_of(ctx: click.Context) -> Services:
             "-A", f"{app!r} is not imagegen's application", f"Run in imagegen's checkout, with -A {WORKER_APP}."
         )
     return services
+
+
+def admission() -> Any:
+    """`imagegen.admission`, by name: it decodes pictures, with a library that a bare wheel does not bring."""
+    return importlib.import_module("imagegen.admission")
 
 
 def worker_app() -> Any:

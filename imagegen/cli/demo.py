@@ -21,7 +21,6 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from imagegen.admission import admit_batch
 from imagegen.cli.contact_sheet import Plate, contact_sheet
 from imagegen.cli.context import services_of, settings_here, worker_app
 from imagegen.cli.doors import ServicesDoor
@@ -93,15 +92,14 @@ def joined(plan: Plan, env: Any) -> Iterator[None]:
 
 
 def _make(services: Services, as_json: bool) -> BatchDocument:
-    request = order()
-    admitted = admit_batch(request, services, door="cli")
-    if admitted.batch is None:
+    door = ServicesDoor(services)
+    document = door.submit_batch(order())
+    if not isinstance(document, BatchDocument):
         raise TypeError("a batch was admitted without its row")
-    document = admitted.batch.document(admitted.jobs)
     wanted = document.batch_id
     _say(as_json, f"batch {wanted}: {len(document.jobs)} characters")
     with view_for(as_json) as view, contextlib.suppress(StillRunning):
-        for found in follow(ServicesDoor(services), wanted, view, PATIENCE):
+        for found in follow(door, wanted, view, PATIENCE):
             if isinstance(found, BatchDocument):
                 document = found
     return document

@@ -8,14 +8,13 @@ from uuid import UUID
 
 import click
 
-from imagegen.admission import admit_batch, admit_image
-from imagegen.cli.context import NoWorkerApp, join_running, services_of, settings_here
+from imagegen.cli.context import NoWorkerApp, admission, join_running, services_of, settings_here
 from imagegen.cli.output import Document
 from imagegen.client import CeleryClient, Client
 from imagegen.clock import SystemClock
 from imagegen.contracts import BatchRequest, ImageRequest
 from imagegen.errors import NotFound, StillRunning
-from imagegen.ports import Clock, Event, Services
+from imagegen.ports import Admitted, Clock, Event, Services
 
 
 class Door(Protocol):
@@ -46,10 +45,11 @@ class ServicesDoor:
         self._batches: set[UUID] = set()
 
     def submit(self, request: ImageRequest) -> Document:
-        return admit_image(request, self._services, door="cli").jobs[0].document()
+        admitted: Admitted = admission().admit_image(request, self._services, door="cli")
+        return admitted.jobs[0].document()
 
     def submit_batch(self, request: BatchRequest) -> Document:
-        admitted = admit_batch(request, self._services, door="cli")
+        admitted: Admitted = admission().admit_batch(request, self._services, door="cli")
         if admitted.batch is None:
             return admitted.jobs[0].document()
         return admitted.batch.document(admitted.jobs)

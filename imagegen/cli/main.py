@@ -36,13 +36,24 @@ class Commands(click.Group):
             emit_error(error, ctx.meta[_JSON])
             ctx.exit(exit_code(error))
         except click.UsageError as error:
-            if not ctx.meta[_JSON] or isinstance(error, click.exceptions.NoArgsIsHelpError):
+            if isinstance(error, click.exceptions.NoArgsIsHelpError):
                 raise
-            field = getattr(error, "param_hint", None) or getattr(error, "option_name", None) or "command"
-            emit_error(InvalidRequest.of(str(field), error.format_message().rstrip("."), "See --help."), True)
+            emit_error(_as_ours(error), ctx.meta[_JSON])
             ctx.exit(USAGE)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
+
+
+def _as_ours(error: click.UsageError) -> InvalidRequest:
+    """Click's finding as field, reason and remedy; the field as it is typed."""
+    field, reason = "command", error.format_message()
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        field = error.param.opts[0] if isinstance(error.param, click.Option) else str(error.param.name).upper()
+        reason = "is missing" if isinstance(error, click.MissingParameter) else error.message
+    elif isinstance(error, click.NoSuchOption | click.BadOptionUsage):
+        field, reason = error.option_name, error.message
+    path = error.ctx.command_path if error.ctx else "imagegen"
+    return InvalidRequest.of(field, reason.rstrip("."), f"See {path} --help.")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

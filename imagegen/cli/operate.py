@@ -10,7 +10,7 @@ from types import ModuleType
 import click
 
 from imagegen.cli.context import NoWorkerApp, join_running, settings_here
-from imagegen.cli.output import FAILED, columns, emit
+from imagegen.cli.output import DONE, FAILED, columns, emit
 from imagegen.errors import InvalidRequest
 
 
@@ -29,28 +29,31 @@ def config(as_json: bool) -> None:
 @click.option("--check", is_flag=True, help="Only say what is pending; exit 1 if anything is.")
 @click.option("--sql", is_flag=True, help="Print the SQL instead of running it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def migrate(check: bool, sql: bool, as_json: bool) -> None:
+@click.pass_context
+def migrate(ctx: click.Context, check: bool, sql: bool, as_json: bool) -> None:
     """Bring the database to this version."""
     if check and sql:
         raise InvalidRequest.of("--sql", "is given together with --check", "Choose one of the two.")
     migrations = _migrations()
     settings = join_running()
+    where = (settings.database, settings.database_schema)
     if sql:
-        _tell(as_json, {"sql": migrations.sql(settings.database, settings.database_schema)}, "{sql}")
+        script = str(migrations.sql(*where))
+        _tell(as_json, {"sql": script}, script.rstrip() or "-- up to date")
         return
-    pending = list(migrations.pending(settings.database, settings.database_schema))
+    pending = bool(migrations.pending(*where))
     if check:
-        _tell(as_json, {"pending": pending}, f"pending: {', '.join(pending)}" if pending else "up to date")
-        click.get_current_context().exit(FAILED if pending else 0)
-    migrations.upgrade(settings.database, settings.database_schema)
-    _tell(as_json, {"applied": pending}, f"applied: {', '.join(pending)}" if pending else "up to date")
+        _tell(as_json, {"pending": pending}, "migrations are pending" if pending else "up to date")
+        ctx.exit(FAILED if pending else DONE)
+    migrations.upgrade(*where)
+    _tell(as_json, {"migrated": pending}, "migrated" if pending else "up to date")
 
 
 def _tell(as_json: bool, document: dict[str, object], line: str) -> None:
     if as_json:
         emit(document)
     else:
-        click.echo(line.format(**document) if line == "{sql}" else line)
+        click.echo(line)
 
 
 def _migrations() -> ModuleType:

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from imagegen.admission import plan_image
-from imagegen.cli.context import services_of
+from imagegen.cli.context import admission, services_of
 from imagegen.cli.doors import door_of
 from imagegen.cli.follow import follow_to_exit, print_document
 from imagegen.cli.options import duration, load_data, parse_data, request_body, request_options, with_paths_below
@@ -90,7 +89,7 @@ def _accepted(document: Document, as_json: bool) -> None:
 
 
 def _print_plan(request: ImageRequest, services: Services, as_json: bool) -> None:
-    job = plan_image(request, services, door="cli")
+    job: Job = admission().plan_image(request, services, door="cli")
     known = None if job.fresh else services.jobs.cached(job.fingerprint, emulated=job.emulated)
     document = plan_document(job, hit=known is not None)
     if as_json:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
+import socket
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -58,7 +58,10 @@ def _celery(*words: str) -> tuple[str, ...]:
 def worker_children(
     workers: Iterable[Worker], namespace: str, level: str, env: Mapping[str, str], cwd: Path
 ) -> list[Child]:
-    """The workers. They stop warm: what they run ends first, and nothing new is taken."""
+    """The workers. They stop warm: what they run ends first, and nothing new is taken.
+
+    A soft shutdown (REMAP_SIGTERM) would always last its whole timeout, even with nothing to do.
+    """
     return [
         Child(
             name=worker.name,
@@ -156,7 +159,7 @@ def emulator_child(port: int, options: tuple[str, ...], env: Mapping[str, str], 
 
 def workers_answer(broker: str, workers: Iterable[Worker]) -> bool:
     """Whether every worker answers a ping through the broker."""
-    names = {f"{worker.name}@{os.uname().nodename}" for worker in workers}
+    names = {f"{worker.name}@{socket.gethostname()}" for worker in workers}
     with Celery(broker=broker, set_as_current=False) as app:
         replies = app.control.ping(sorted(names), timeout=PING_SECONDS, limit=len(names))
     return names <= {node for reply in replies for node in reply}

@@ -171,7 +171,7 @@ class Postgres:
             return
         words = command_line(pid)
         if "postgres" in words and str(self.data) in words:
-            end(ProcessId(pid, started), signal.SIGQUIT, LEFTOVER_GRACE)
+            end(ProcessId(pid, started), signal.SIGINT, LEFTOVER_GRACE)
         else:
             (self.data / "postmaster.pid").unlink()
 

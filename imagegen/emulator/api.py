@@ -54,7 +54,7 @@ class Bench:
     outbound: Outbound
     references: References
     key: str | None = None
-    funds: Decimal = Decimal(5000)
+    funds: Decimal = Decimal(0)
     clock: Callable[[], float] = time.time
     ids: Callable[[], str] = field(default=new_id)
 

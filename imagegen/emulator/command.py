@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from imagegen.emulator.emulator import Emulator
-from imagegen.emulator.world import read_rules
+from imagegen.emulator.world import FUNDS, read_rules
 from imagegen.errors import InvalidRequest
 
 
@@ -26,7 +26,7 @@ def serve(
     key: str | None = None,
     host: str = "127.0.0.1",
     seed: int = 0,
-    funds: Decimal = Decimal(5000),
+    funds: Decimal = FUNDS,
     allow_hosts: Collection[str] = (),
     say: Callable[[str], None] = print,
 ) -> None:

@@ -8,17 +8,12 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
-from imagegen.emulator.api import Bench
 from imagegen.emulator.callbacks import CallbackSender
-from imagegen.emulator.faults import Faults, Rule
-from imagegen.emulator.files import Files
-from imagegen.emulator.latency import Latency
+from imagegen.emulator.faults import Rule
 from imagegen.emulator.ledger import Ledger
 from imagegen.emulator.outbound import Outbound
-from imagegen.emulator.picture.studio import Studio
-from imagegen.emulator.references import References
 from imagegen.emulator.server import Server
-from imagegen.emulator.world import SUPPORTED, World
+from imagegen.emulator.world import FUNDS, furnish
 
 
 class Emulator:
@@ -39,30 +34,26 @@ class Emulator:
         *,
         host: str = "127.0.0.1",
         seed: int = 0,
-        funds: Decimal = Decimal(5000),
+        funds: Decimal = FUNDS,
         allow_hosts: Collection[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._host, self._port = host, port
         self._ledger = Ledger()
-        self._faults = Faults(SUPPORTED, faults)
         self._outbound = Outbound(allow_hosts)
         self._callbacks = CallbackSender(self._outbound, self._ledger)
-        studio = Studio(plain=plain)
-        bench = Bench(
-            ledger=self._ledger,
-            faults=self._faults,
-            files=Files(studio, self._ledger, self._faults),
-            studio=studio,
-            latency=Latency(latency, seed=seed),
-            callbacks=self._callbacks,
-            outbound=self._outbound,
-            references=References(),
+        self._world = furnish(
+            self._ledger,
+            self._outbound,
+            self._callbacks,
+            latency=latency,
+            faults=faults,
+            plain=plain,
             key=key,
+            seed=seed,
             funds=funds,
             clock=clock,
         )
-        self._world = World(bench)
         self._server: Server | None = None
 
     def start(self) -> Self:
@@ -112,7 +103,7 @@ class Emulator:
     ) -> Rule:
         """Scripts one fault (see `imagegen.emulator.faults`); the rule's `fired` counts its hits."""
         rule = Rule(fault, provider, prompt_contains, route, times, probability, seed, params)
-        return self._faults.add([rule])[0]
+        return self._world.bench.faults.add([rule])[0]
 
     def reset(self) -> None:
         """Empty books, no tasks, no files, no planned webhooks, and the faults it was made with."""

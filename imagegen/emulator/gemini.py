@@ -1,7 +1,8 @@
 """Google's Gemini Developer API: `generateContent` of the image models, and the list of models.
 
 Alive and dead model ids, tokens and prices as of 2026-11: ai.google.dev/gemini-api/docs/deprecations and /pricing.
-A blocked call charges its text and thinking tokens when it was blocked after thinking (UNCONFIRMED for the real one).
+A refused call counts its prompt's tokens and is not charged; with the fault's `charged` it has thought first and pays
+for that and the prompt (what the real one bills is UNCONFIRMED).
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class Gemini:
         damage = bench.faults.first(Moment.PICTURE, self.name, SUBMIT, request.path, wanted.prompt)
         outcome = _Outcome.of(rule)
         usage = usage_of(wanted, ALIVE[name][0], image=outcome.image, answered=outcome.answered)
-        amount = price_of(usage, ALIVE[name][1])
+        amount = price_of(usage, ALIVE[name][1]) if outcome.answered else Decimal(0)
         response_id = bench.ids()
         document = {
             **outcome.document(wanted),
@@ -201,9 +202,8 @@ class _Outcome:
             return cls()
         if rule.fault == "refusal":
             reason = str(rule.params["reason"])
-            if rule.params["blocked"]:
-                return cls(block=reason, image=False, answered=bool(rule.params["charged"]), charged=REFUSED)
-            return cls(finish=reason, image=False, parts="none", charged=REFUSED)
+            refused = cls(image=False, answered=bool(rule.params["charged"]), parts="none", charged=REFUSED)
+            return replace(refused, block=reason) if rule.params["blocked"] else replace(refused, finish=reason)
         if rule.fault == "no_image":
             return cls(finish=str(rule.params["reason"]), image=False, parts="text", charged=FAILED)
         if rule.fault == "missing_parts":
@@ -241,8 +241,8 @@ class _Outcome:
 
 
 def usage_of(wanted: Wanted, model: Model, *, image: bool, answered: bool = True) -> dict[str, Any]:
-    """`usageMetadata`: four characters a token, a fixed number per picture and thinking level."""
-    words = max(1, -(-len(wanted.prompt) // 4))
+    """`usageMetadata`: about four characters a token, a fixed number per picture and thinking level."""
+    words = max(4, _tokens(wanted.prompt))
     seen = REFERENCE_TOKENS * len(wanted.references)
     prompt = [{"modality": "TEXT", "tokenCount": words}]
     if seen:
@@ -250,7 +250,7 @@ def usage_of(wanted: Wanted, model: Model, *, image: bool, answered: bool = True
     if not answered:
         return {"promptTokenCount": words + seen, "totalTokenCount": words + seen, "promptTokensDetails": prompt}
     drawn = model.tokens[wanted.tier] if image else 0
-    said = len(ANSWER) // 4 if wanted.text and image else 0
+    said = _tokens(ANSWER) if wanted.text and image else 0
     thought = THINKING_TOKENS[wanted.thinking] if wanted.thinking else 0
     usage: dict[str, Any] = {"promptTokenCount": words + seen}
     if drawn or said:
@@ -264,10 +264,13 @@ def usage_of(wanted: Wanted, model: Model, *, image: bool, answered: bool = True
     return usage
 
 
+def _tokens(text: str) -> int:
+    """Counted in fours, so that every charge is a whole number of millionths of a dollar at every price."""
+    return 4 * -(-len(text) // 16)
+
+
 def price_of(usage: Mapping[str, Any], price: Price) -> Decimal:
-    """US dollars for these tokens, exactly; nothing where the call was blocked before it was worked on."""
-    if "candidatesTokenCount" not in usage and "thoughtsTokenCount" not in usage:
-        return Decimal(0)
+    """US dollars for these tokens, exactly."""
     drawn: int = sum(
         detail["tokenCount"] for detail in usage.get("candidatesTokensDetails", ()) if detail["modality"] == "IMAGE"
     )

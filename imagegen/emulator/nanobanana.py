@@ -111,7 +111,8 @@ class NanoBanana:
             return struck
         if task is None:
             return self._code(404)
-        reply = json_reply({"code": 200, "msg": "success", "data": self._record(task, request.base)})
+        done = task.flag is not None and self._bench.clock() >= task.ready_at
+        reply = json_reply({"code": 200, "msg": "success", "data": self._record(task, request.base, done=done)})
         return _held(rule, reply)
 
     def credit(self, request: Request) -> Reply:
@@ -163,7 +164,7 @@ class NanoBanana:
 
     def _callback(self, task: Task, base: str) -> bytes:
         """The webhook's body: the first endpoint has its own shape, the newer ones send the record."""
-        record = self._record(task, base)
+        record = self._record(task, base, done=True)
         if task.brief.model != "nano-banana":
             return json.dumps({"code": 200, "msg": "success", "data": record}).encode()
         info = {"resultImageUrl": record["response"]["resultImageUrl"]} if record["response"] else None
@@ -172,8 +173,7 @@ class NanoBanana:
             {"code": task.error or 200, "msg": message, "data": {"taskId": task.id, "info": info}}
         ).encode()
 
-    def _record(self, task: Task, base: str) -> dict[str, Any]:
-        done = task.flag is not None and self._bench.clock() >= task.ready_at
+    def _record(self, task: Task, base: str, *, done: bool) -> dict[str, Any]:
         flag = task.flag if done else 0
         address = self._address(task, base) if flag == 1 else None
         return {

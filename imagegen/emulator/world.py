@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from imagegen.emulator.api import Api, Bench, Route
-from imagegen.emulator.faults import Rule
+from imagegen.emulator.callbacks import Callbacks
+from imagegen.emulator.faults import Faults, Rule
+from imagegen.emulator.files import Files
 from imagegen.emulator.gemini import Gemini
+from imagegen.emulator.latency import Latency
+from imagegen.emulator.ledger import Ledger
 from imagegen.emulator.nanobanana import NanoBanana
+from imagegen.emulator.outbound import Outbound
+from imagegen.emulator.picture.studio import Studio
+from imagegen.emulator.references import References
 from imagegen.emulator.wire import Reply, Request, json_reply
 from imagegen.errors import InvalidRequest
 
 APIS: tuple[type[NanoBanana] | type[Gemini], ...] = (NanoBanana, Gemini)
+FUNDS = Decimal(5000)
+"""US dollars on each reseller account at the start."""
+
 SUPPORTED: Mapping[str, frozenset[str]] = {api.name: api.faults for api in APIS}
+
+
+def furnish(
+    ledger: Ledger,
+    outbound: Outbound,
+    callbacks: Callbacks,
+    *,
+    latency: str | float = 0,
+    faults: Iterable[Rule | Mapping[str, Any]] = (),
+    plain: bool = False,
+    key: str | None = None,
+    seed: int = 0,
+    funds: Decimal = FUNDS,
+    clock: Callable[[], float] = time.time,
+) -> World:
+    """A world with everything in it, for sockets or for none; see `Emulator` for the settings."""
+    script = Faults(SUPPORTED, faults)
+    studio = Studio(plain=plain)
+    return World(
+        Bench(
+            ledger=ledger,
+            faults=script,
+            files=Files(studio, ledger, script),
+            studio=studio,
+            latency=Latency(latency, seed=seed),
+            callbacks=callbacks,
+            outbound=outbound,
+            references=References(),
+            key=key,
+            funds=funds,
+            clock=clock,
+        )
+    )
 
 
 class World:

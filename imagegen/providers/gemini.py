@@ -4,7 +4,8 @@ https://ai.google.dev/api/generate-content and …/gemini-api/docs/image-generat
 and no listing: an answer that is lost stays lost, so `reconcile_window` is 0.
 
 HTTP 503 with status UNAVAILABLE says that the model was too busy to begin. 499, 500, 502 and 504 leave open whether
-it drew, and drawing is billed: unknown. A refusal after thinking or drawing is charged by its tokens.
+it drew, and drawing is billed: unknown. A refusal after thinking or drawing is charged by its tokens; whether the prompt
+of a call refused before is charged, Google does not say: `billed: unknown`, no amount.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ class Gemini:
         encoded = _picture(candidate or {})
         if encoded is None:
             billed = _billed(usage, began=candidate is not None)
-            return Rejected(error=_no_picture(candidate or {}, blocked, billed), usage=usage, actual=actual)
+            charged = actual if billed == "yes" else None
+            return Rejected(error=_no_picture(candidate or {}, blocked, billed), usage=usage, actual=charged)
         try:
             data = binascii.a2b_base64(encoded, strict_mode=True)
         except (binascii.Error, ValueError):

@@ -12,6 +12,7 @@ from uuid import UUID
 from imagegen.clock import SystemClock
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound
 from imagegen.jobs import Batch, Job
+from imagegen.moves import REOPENING, target_of
 from imagegen.ports import Admitted, Cached, Claimed, Clock, Entry, Event, Facts, JobFilter, Move, NewAttempt, Polled
 from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
 from imagegen.testing import rules
@@ -157,9 +158,7 @@ class MemoryJobs:
         )
 
     def _move(self, job: Job, move: Move, **more: Any) -> Job:
-        target = move.target or MOVES[move.name].target or job.status
-        if target not in TERMINAL and move.until is None:
-            raise ValueError(f"{move.name} leaves the job live and needs `until`")
+        target = target_of(move) or job.status
         fields: dict[str, Any] = {
             **rules.consequences(job, move),
             **move.changes,
@@ -178,7 +177,7 @@ class MemoryJobs:
         self.jobs[job.id] = moved
         self._event(moved, move.name.value, move.at, move.cause, move.worker, move.detail)
         self._remember(moved, move)
-        if move.name in {MoveName.RETRY, MoveName.PROVE} and moved.batch_id is not None:
+        if move.name in REOPENING and moved.batch_id is not None:
             batch = self.batches[moved.batch_id]
             reopened = replace(batch, status=BatchStatus.RUNNING, completed_at=None, run=batch.run + 1)
             self.batches[batch.id] = reopened

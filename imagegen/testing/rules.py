@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from imagegen.jobs import Job
+from imagegen.moves import REOPENING
 from imagegen.ports import Facts, JobFilter, Move, Polled
 from imagegen.states import MoveName, Stage, Status, failure_stage
 
@@ -65,7 +66,7 @@ def consequences(job: Job, move: Move) -> dict[str, Any]:
     """What follows from the kind of move itself."""
     if move.name is MoveName.FAIL:
         return {"failure_stage": failure_stage(job.status, job.stage).value}
-    if move.name in {MoveName.RETRY, MoveName.PROVE}:
+    if move.name in REOPENING:
         errors = dict.fromkeys(("error_code", "error_message", "error_retryable", "failure_stage"))
         again = job.run + (move.name is MoveName.RETRY)
         return {**errors, "completed_at": None, "announce_at": None, "run": again}

@@ -149,6 +149,31 @@ def test_stale_pid_file_of_a_foreign_process(folder: Path) -> None:
         assert ask(postgres.url, "SELECT 1") == [(1,)]
 
 
+def test_left_over_server_is_stopped(folder: Path) -> None:
+    """A server of this home that outlived its supervisor is ended before the next one starts."""
+    home = Home(folder / "home")
+    postgres = Postgres(home, durable=False)
+    child = postgres.child()
+    leftover = subprocess.Popen(
+        launch_command(child.command, user=child.user),
+        env=dict(child.env),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until(postgres.is_ready)
+        ask(postgres.url, "CREATE TABLE kept AS SELECT 7 AS n")
+        with Supervisor(home) as supervisor:
+            supervisor.start(child)
+            assert leftover.poll() is not None
+            assert supervisor.pids()["postgres"] != leftover.pid
+            assert ask(postgres.url, "SELECT n FROM kept") == [(7,)]
+    finally:
+        leftover.kill()
+        leftover.wait()
+
+
 def test_interrupted_creation_is_repeated(folder: Path) -> None:
     """A home whose first start was killed half way through is made whole by the next."""
     home = Home(folder / "home")
@@ -173,7 +198,7 @@ def test_statement_log(folder: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a folder that others cannot enter")
 @pytest.mark.parametrize("mode", [0o700, 0o755])
 def test_root_runs_it_as_another(folder: Path, mode: int) -> None:
-    """As root the server runs as another user, with a privilege only where the home lies in a folder of root's alone."""
+    """As root the server runs as another user, with a privilege only below a folder of root's alone."""
     folder.chmod(mode)
     home = Home(folder / "home")
     with Supervisor(home) as supervisor:

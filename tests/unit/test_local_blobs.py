@@ -74,9 +74,10 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
     """Where a folder is needed and a file stands, `put` and `check` say so."""
     (tmp_path / "store").write_text("a file")
     blobs = LocalBlobs(tmp_path / "store")
-    for work in (lambda: blobs.put("blobs/a", b"x", "text/plain"), blobs.check):
-        with pytest.raises(StorageError, match="a file stands where a folder is needed"):
-            work()
+    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+        blobs.put("blobs/a", b"x", "text/plain")
+    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+        blobs.check()
 
 
 def test_check_removes_what_killed_processes_left(blobs: LocalBlobs) -> None:

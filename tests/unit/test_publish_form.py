@@ -86,7 +86,11 @@ def test_unusual_pixels_become_8_bit_srgb(size: tuple[int, int]) -> None:
         "16-bit": (sixteen.pngsave_buffer(bitdepth=16), colours, 6),
         "palette": (saved(drawn(320, 180).quantize(16), "PNG"), colours, 40),
         "grey": (saved(drawn(320, 180, "L"), "JPEG"), tuple((level,) * 3 for level in (87, 119, 52, 250)), 6),
-        "1-bit": (saved(drawn(320, 180).convert("1", dither=0), "PNG"), ((0,) * 3, (0,) * 3, (0,) * 3, (255,) * 3), 2),
+        "1-bit": (
+            saved(drawn(320, 180).convert("1", dither=Image.Dither.NONE), "PNG"),
+            ((0,) * 3, (0,) * 3, (0,) * 3, (255,) * 3),
+            2,
+        ),
     }
     for name, (data, expected, tolerance) in kinds.items():
         for format in Format:

@@ -26,7 +26,7 @@ def plan(cwd: Path, **environ: str) -> Plan:
     return Plan(Settings.load(environ, cwd), environ, cwd)
 
 
-def joined(cwd: Path, places: Places = PLACES, **environ: str) -> Settings:
+def joined(cwd: Path, places: Places = PLACES, /, **environ: str) -> Settings:
     """The settings of a process that joins, wherever it runs."""
     return Settings.load(joining(plan(cwd, **environ), places), Path("/"))
 

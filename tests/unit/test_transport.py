@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -24,7 +26,7 @@ def transport() -> Transport:
 
 
 @pytest.fixture
-def http() -> responses.RequestsMock:
+def http() -> Iterator[responses.RequestsMock]:
     """Mocked answers; each must be used."""
     with responses.RequestsMock() as mock:
         yield mock
@@ -61,6 +63,17 @@ def test_what_fails_before_sending_is_not_sent(
     http.post(URL, body=error)
     with pytest.raises(NotSentError):
         transport.call("POST", URL, json={}, total=5)
+
+
+def test_an_unknown_host_is_not_sent(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that does not resolve: no byte left."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(NotSentError, match="NameResolutionError"):
+        transport.call("POST", "http://nowhere.example/", json={}, total=5)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from random import Random
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from imagegen.emulator.picture.brief import Brief
 from imagegen.emulator.picture.colour import Colour, Mood, lighter, mix
@@ -26,7 +26,7 @@ def paint(brief: Brief, size: tuple[int, int], random: Random) -> Image.Image:
         _clouds(small, brief, random)
     sky = small.resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(sky)
-    if brief.mood.dark or brief.light == "night" or brief.scene == "space":
+    if (brief.mood.dark and brief.light != "storm") or brief.scene == "space":
         _stars(draw, size, random, 260 if brief.scene == "space" else 120)
     _disc(draw, brief, size, sun)
     return sky
@@ -66,7 +66,7 @@ def _clouds(small: Image.Image, brief: Brief, random: Random) -> None:
             size = height * random.uniform(0.02, 0.05) * (1.6 - abs(puff - 2.5) / 2.5)
             draw.ellipse((across - size * 2, y - size, across + size * 2, y + size), fill=strength)
     colour = (70, 78, 92) if brief.light == "storm" else lighter(mix(brief.mood.horizon, brief.mood.light, 0.5), 0.3)
-    small.paste(colour, (0, 0), layer)
+    small.paste(colour, (0, 0), layer.filter(ImageFilter.GaussianBlur(1.3)))
 
 
 def _stars(draw: ImageDraw.ImageDraw, size: tuple[int, int], random: Random, count: int) -> None:
@@ -79,7 +79,7 @@ def _stars(draw: ImageDraw.ImageDraw, size: tuple[int, int], random: Random, cou
 
 
 def _disc(draw: ImageDraw.ImageDraw, brief: Brief, size: tuple[int, int], sun: tuple[float, float]) -> None:
-    if brief.light == "storm" or brief.scene == "room":
+    if brief.light == "storm" or brief.scene in ("room", "space"):
         return
     radius = min(size) * (0.075 if brief.mood.dark else 0.062)
     x, y = sun[0] * size[0], sun[1] * size[1]

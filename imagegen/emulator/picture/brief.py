@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
 
-from imagegen.emulator.picture.colour import MOODS, NAMED, Colour, Mood, found, mood_of, vivid
+from imagegen.emulator.picture.colour import MOODS, NAMED, Colour, Mood, clear_of, found, mood_of, vivid
 
 Words = Mapping[str, str]
+HAIRS: tuple[Colour, ...] = (
+    (58, 38, 30), (116, 68, 38), (222, 178, 92), (32, 30, 40), (170, 74, 38), (226, 226, 232)
+)  # fmt: skip
+SKINS: tuple[Colour, ...] = ((250, 220, 196), (238, 196, 160), (206, 152, 112), (156, 104, 72), (112, 74, 54))
 
 SCENES: Words = {
     "city": "city street alley rooftop rooftops skyline downtown neon cyberpunk metropolis tokyo town market",
@@ -51,7 +55,8 @@ KINDS: Words = {
 HATS: Words = {
     "wizard": "wizard witch sorcerer sorceress mage warlock",
     "crown": "king queen prince princess crown emperor empress",
-    "helmet": "knight helmet soldier warrior guard astronaut pilot paladin viking",
+    "bubble": "astronaut cosmonaut spacesuit diver",
+    "helmet": "knight helmet soldier warrior guard pilot paladin viking",
     "fedora": "detective fedora spy inspector gangster reporter cowboy",
     "cap": "cap captain sailor mechanic engineer boy driver baker",
     "hood": "hood hooded assassin ranger thief rogue monk nomad",
@@ -90,10 +95,18 @@ FACES: Words = {
     "sad": "sad melancholy tired lonely weary worried",
 }
 _LABEL = re.compile(r"^(style|colou?r palette|palette|avoid|negative(?: prompt)?)\s*:\s*(.*)$", re.IGNORECASE)
-_NAMED = re.compile(r"^([A-Z][\w'’.-]*(?: (?:the |of |de |von |van )?[A-Z][\w'’.-]*){0,3})\s*(?:[:,–—]|\bis\b|\bthe\b)")
-_CALLED = re.compile(r"\b(?:named|called|[Cc]haracter:|[Nn]ame:)\s+([A-Z][\w'’-]*(?: [A-Z][\w'’-]*){0,2})")
-_NOT_NAMES = frozenset("a an the pose expression setting keep scene character name in on at with portrait".split())
-_CLOTHES = "cape|cloak|coat|jacket|dress|gown|robe|robes|tunic|armor|armour|shirt|scarf|uniform|outfit|sweater|suit"
+_NAMED = re.compile(
+    r"^([A-Z][\w'\u2019.-]*(?: (?:the |of |de |von |van )?[A-Z0-9][\w'\u2019.-]*){0,3})\s*(?:[:,—]|\bis\b|\bthe\b)"
+)
+_CALLED = re.compile(r"\b(?:named|called|[Cc]haracter:|[Nn]ame:)\s+([A-Z][\w'\u2019-]*(?: [A-Z][\w'\u2019-]*){0,2})")
+_NOT_NAMES = frozenset(
+    {"a", "an", "the", "pose", "expression", "setting", "keep", "scene", "character", "name", "in", "on", "at", "with"}
+)
+_CAPED = frozenset({"cape", "cloak", "hero", "wizard", "knight", "prince", "king", "traveler", "traveller"})
+_CLOTHES = (
+    "cape|cloak|coat|raincoat|overcoat|trenchcoat|jacket|dress|gown|robes?|tunic|armou?r|shirt|blouse|vest|apron|scarf|"
+    "uniform|outfit|sweater|hoodie|suit"
+)
 _WORN = re.compile(rf"\b({'|'.join(NAMED)})[\w\s-]{{0,14}}?\b({_CLOTHES})\b", re.IGNORECASE)
 _HAIRED = re.compile(
     rf"\b({'|'.join(NAMED)})[\s-]+(?:\w+[\s-]+)?(?:hair|haired|braids?|curls|fur|furred)\b", re.IGNORECASE
@@ -132,6 +145,7 @@ class Brief:
     manner: str | None
     figure: Figure
     accent: Colour
+    rain: bool
 
 
 def dice(prompt: str, seed: int, purpose: str = "") -> Random:
@@ -150,21 +164,23 @@ def read(prompt: str, seed: int = 0) -> Brief:
     light = _pick(LIGHTS, words) or ("night" if scene == "space" else plain)
     name = _name(wanted)
     figure = _figure(wanted, words, random, palette)
+    rain = bool(words & {"rain", "rainy", "raining", "storm", "stormy", "downpour"})
     mood = mood_of(palette, MOODS[light])
-    return Brief(name, _caption(wanted, name), scene, light, mood, _pick(MANNERS, words), figure, figure.cloth)
+    return Brief(name, _caption(wanted, name), scene, light, mood, _pick(MANNERS, words), figure, figure.cloth, rain)
 
 
 def _figure(text: str, words: frozenset[str], random: Random, palette: list[Colour]) -> Figure:
     worn = {match[2].lower(): NAMED[match[1].lower()] for match in _WORN.finditer(text)}
     cape = worn.pop("cape", None) or worn.pop("cloak", None)
     accents = palette[2:] or palette
-    cloth = next(iter(worn.values()), None) or (random.choice(accents) if accents else vivid(random))
+    skin = random.choice(SKINS)
+    cloth = next(iter(worn.values()), None) or (random.choice(accents) if accents else clear_of(skin, random))
     haired = _HAIRED.search(text)
     kind = _pick(KINDS, words) or "human"
     furs = {"fox": NAMED["ginger"], "bear": NAMED["brown"], "robot": NAMED["silver"], "rabbit": (236, 226, 214)}
-    natural = random.choice([(58, 38, 30), (116, 68, 38), (222, 178, 92), (32, 30, 40), (170, 74, 38), (226, 226, 232)])
+    natural = random.choice(HAIRS)
     hair_colour = NAMED[haired[1].lower()] if haired else furs.get(kind, natural)
-    if cape is None and (words & set("cape cloak hero wizard knight prince king traveler traveller".split())):
+    if cape is None and words & _CAPED:
         cape = vivid(random)
     return Figure(
         kind=kind,
@@ -174,12 +190,12 @@ def _figure(text: str, words: frozenset[str], random: Random, palette: list[Colo
         hair=_pick(HAIR, words) or random.choice(("short", "long", "spiky", "bun", "curly")),
         pose=_pick(POSES, words) or random.choice(("stand", "wave", "hips")),
         face=_pick(FACES, words) or random.choice(("smile", "smile", "stern")),
-        skin=random.choice([(250, 220, 196), (238, 196, 160), (206, 152, 112), (156, 104, 72), (112, 74, 54)]),
+        skin=skin,
         hair_colour=hair_colour,
         cloth=cloth,
         trim=vivid(random),
         cape=cape,
-        beard=bool(words & {"beard", "bearded", "old", "grandfather", "dwarf"}),
+        beard=bool(words & {"beard", "bearded", "grandfather", "dwarf"}),
         glasses=bool(words & {"glasses", "spectacles", "goggles", "librarian", "scientist"}),
     )
 
@@ -215,9 +231,9 @@ def _caption(wanted: str, name: str | None) -> str:
     """The words for the card: from the line with the name on, the name itself not twice."""
     lines = wanted.splitlines()
     start = next((row for row, line in enumerate(lines) if name and line.startswith(name)), 0)
-    text = " ".join(lines[start:])
-    if name and text.startswith(name):
-        text = text[len(name) :].lstrip(" :,–—-")
+    text = " ".join(line if line.endswith((".", "!", "?", ",", ";", ":")) else f"{line}." for line in lines[start:])
+    if name and text.startswith(name) and not text[len(name) :].startswith(" is "):
+        text = text[len(name) :].lstrip(" :,—-")
     return text[:1].upper() + text[1:]
 
 

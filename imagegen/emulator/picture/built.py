@@ -17,7 +17,7 @@ def city(canvas: Canvas) -> None:
         canvas.mist(0.74, 0.16)
     roof = canvas.depth(0.94)
     top = canvas.height * 0.9
-    canvas.draw.rectangle((0, top, canvas.width, canvas.height), fill=roof)
+    canvas.draw.rectangle((0, top, canvas.width, canvas.bottom), fill=roof)
     canvas.draw.rectangle((0, top, canvas.width, top + canvas.unit), fill=lighter(roof, 0.16))
 
 
@@ -74,7 +74,7 @@ def room(canvas: Canvas) -> None:
     _shelf(canvas, (0.03 * width, 0.14 * height, 0.29 * width, floor))
     _shelf(canvas, (0.73 * width, 0.14 * height, 0.97 * width, floor))
     boards = mix(wall, (110, 70, 50), 0.6)
-    draw.rectangle((0, floor, width, height), fill=boards)
+    draw.rectangle((0, floor, width, canvas.bottom), fill=boards)
     for line in range(9):
         x = width * line / 8
         draw.line(

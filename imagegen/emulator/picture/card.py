@@ -48,17 +48,17 @@ def lay(image: Image.Image, brief: Brief, sitting: Sitting, box: Box) -> None:
     foot = _footer(draw, sitting, inside)
     y = inside[1]
     if brief.name:
-        size = _fit(draw, brief.name, inside[2] - inside[0], round((low - top) * 0.27))
+        size = _fit(draw, brief.name, inside[2] - inside[0], round((low - top) * 0.33))
         draw.text((inside[0], y), brief.name, fill=accent, font=font(size))
-        y += round(size * 1.22)
-    _words(draw, brief.caption, (inside[0], y, inside[2], foot), (low - top) * (0.2 if brief.name else 0.24))
+        y += round(size * 1.16)
+    _words(draw, brief.caption, (inside[0], y, inside[2], foot), (low - top) * (0.22 if brief.name else 0.27))
 
 
 def _footer(draw: ImageDraw.ImageDraw, sitting: Sitting, box: Box) -> int:
     """The line that says what this is; gives the height at which it begins."""
     size = max(9, round((box[3] - box[1]) * 0.085))
     seed = f" · seed {sitting.seed}" if sitting.seed else ""
-    text = f"imagegen emulator · {sitting.width} × {sitting.height}{seed}"
+    text = f"imagegen emulator · {sitting.width} x {sitting.height}{seed}"
     if draw.textlength(text, font=font(size)) > box[2] - box[0]:
         text = "imagegen emulator"
     draw.text((box[2], box[3]), text, fill=FAINT, font=font(size), anchor="rd")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _OWN = {
     "cream": "#f6ecd2",
     "denim": "#4a6fa5",
     "emerald": "#1f9d63",
+    "golden": "#e6b64c",
     "ginger": "#c8642c",
     "grey": "#8a8f98",
     "gray": "#8a8f98",
@@ -111,11 +113,6 @@ def luminance(colour: Colour) -> float:
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 
 
-def saturation(colour: Colour) -> float:
-    """0 to 1."""
-    return colorsys.rgb_to_hsv(*(part / 255 for part in colour))[1]
-
-
 def vivid(random: Random) -> Colour:
     """Some clear, not too bright colour."""
     red, green, blue = colorsys.hsv_to_rgb(random.random(), random.uniform(0.55, 0.8), random.uniform(0.6, 0.88))
@@ -129,14 +126,29 @@ def found(text: str) -> list[Colour]:
     return list(dict.fromkeys(colour for _, colour in sorted(marks)))
 
 
+def distance(one: Colour, other: Colour) -> float:
+    """How unlike two colours are, 0 to about 440."""
+    return math.dist(one, other)
+
+
+def clear_of(colour: Colour, random: Random) -> Colour:
+    """A vivid colour that stands out against the given one."""
+    return max((vivid(random) for _ in range(3)), key=lambda candidate: min(160.0, distance(candidate, colour)))
+
+
 def mood_of(palette: Sequence[Colour], base: Mood) -> Mood:
-    """A mood in a given palette's colours: dark ones above, light ones at the horizon, the fullest on the land."""
+    """A mood drawn towards a palette: every part takes the palette's nearest colour, the light stays light."""
     if len(palette) < 2:
         return base
-    ordered = sorted(palette, key=luminance)
-    full = max(palette, key=saturation)
-    top, horizon = ordered[0], ordered[-1]
-    if luminance(horizon) < 150:
-        horizon = lighter(horizon, 0.5)
-    middle = mix(full, ordered[len(ordered) // 2], 0.5) if len(palette) > 2 else mix(top, horizon, 0.5)
-    return Mood(top, middle, horizon, lighter(horizon, 0.5), mix(ordered[len(ordered) // 3], full, 0.3), base.dark)
+
+    def towards(colour: Colour, share: float) -> Colour:
+        return mix(colour, min(palette, key=lambda candidate: distance(candidate, colour)), share)
+
+    return Mood(
+        towards(base.top, 0.75),
+        towards(base.middle, 0.6),
+        towards(base.horizon, 0.6),
+        towards(base.light, 0.3),
+        towards(base.land, 0.75),
+        base.dark,
+    )

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 from imagegen.emulator.picture import backdrop, card, figure
 from imagegen.emulator.picture.brief import Brief, dice, read
 from imagegen.emulator.picture.built import EVERYWHERE
-from imagegen.emulator.picture.land import Canvas
+from imagegen.emulator.picture.land import Canvas, rain
 from imagegen.emulator.picture.sitting import Sitting
 
 WORKING = 4_300_000
@@ -48,7 +48,12 @@ def _working(size: tuple[int, int]) -> tuple[int, int]:
 def _paint(brief: Brief, sitting: Sitting, size: tuple[int, int]) -> Image.Image:
     random = dice(sitting.prompt, sitting.seed, "place")
     image = backdrop.paint(brief, size, random)
-    EVERYWHERE[brief.scene](Canvas(image, ImageDraw.Draw(image), brief, random, *size))
+    box = card.place(*size)
+    height = size[1] if box[1] < size[1] / 3 else min(size[1], round(box[1] * 1.12))
+    canvas = Canvas(image, ImageDraw.Draw(image), brief, random, size[0], height, size[1])
+    EVERYWHERE[brief.scene](canvas)
+    if brief.rain and brief.scene != "room":
+        rain(canvas)
     _stand(image, brief, sitting, size)
     return image
 
@@ -60,7 +65,8 @@ def _stand(image: Image.Image, brief: Brief, sitting: Sitting, size: tuple[int, 
     column = box[1] < size[1] / 3
     room = (box[0], size[1]) if column else (size[0], box[1])
     tall = round(min(room[1] * (0.96 if column else 0.95), room[0] * 1.1))
-    person = figure.sheet(brief.figure, tall, brief.mood.light, random, ink=brief.manner == "ink")
+    smooth = 1 if size[0] > sitting.width else 2
+    person = figure.sheet(brief.figure, tall, brief.mood.light, random, ink=brief.manner == "ink", smooth=smooth)
     share = random.choice((0.34, 0.5, 0.64)) if size[0] > size[1] else 0.5
     left = round(room[0] * share - person.width / 2)
     foot = room[1] - round(tall * 0.015)
@@ -94,15 +100,16 @@ def _manner(picture: Image.Image, manner: str | None) -> Image.Image:
 
 
 def _pin_references(picture: Image.Image, sitting: Sitting, box: card.Box) -> None:
-    """Up to three reference pictures, pinned into the upper corner like snapshots."""
-    side = round(min(picture.width, picture.height) * 0.16)
+    """Up to three reference pictures, pinned down the right side like snapshots."""
+    side = round(min(picture.width, picture.height) * 0.14)
     border = max(2, side // 14)
     right = (box[0] if box[1] < picture.height / 3 else picture.width) - border * 4
+    top = border * 4
     draw = ImageDraw.Draw(picture)
     for reference in sitting.references[:3]:
         thumb = ImageOps.fit(reference.thumb, (side, side), Image.Resampling.BILINEAR)
-        left, top = right - side - border, border * 4
+        left = right - side - border
         draw.rectangle((left - border + 3, top - border + 3, right + 3, top + side + border * 3 + 3), fill=(30, 28, 40))
         draw.rectangle((left - border, top - border, right, top + side + border * 3), fill=(252, 250, 244))
         picture.paste(thumb, (left, top))
-        right = left - border * 3
+        top += side + border * 7

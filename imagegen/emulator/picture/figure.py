@@ -67,12 +67,16 @@ HANDS: dict[str, tuple[Point, Point, Point, Point]] = {
 """Left elbow and hand, right elbow and hand."""
 
 
-def sheet(figure: Figure, tall: int, light: Colour, random: Random, *, ink: bool) -> Image.Image:
-    """The figure as RGBA, `tall` pixels from sole to hat's tip and a little more, lit from one side, outlined."""
+def sheet(figure: Figure, tall: int, light: Colour, random: Random, *, ink: bool, smooth: int = 1) -> Image.Image:
+    """The figure as RGBA, `tall` pixels from sole to hat's tip and a little more, lit from one side, outlined.
+
+    It is drawn `smooth` times as large and shrunk, which smooths its edges.
+    """
     scale = tall / TALL
-    image = Image.new("RGBA", (round(WIDE * scale), tall), (0, 0, 0, 0))
-    pen = Pen(ImageDraw.Draw(image), scale)
-    draw_figure(pen, figure, random)
+    image = Image.new("RGBA", (round(WIDE * scale) * smooth, tall * smooth), (0, 0, 0, 0))
+    draw_figure(Pen(ImageDraw.Draw(image), scale * smooth), figure, random)
+    if smooth > 1:
+        image = image.reduce(smooth)
     return _lit(image, light, scale, ink=ink)
 
 
@@ -137,7 +141,6 @@ def _body(pen: Pen, figure: Figure) -> None:
         ],
         cloth,
     )
-    pen.oval(-width + 2, hem, 2, 1.4, cloth)
     pen.shape([(3, 62), (11, 62), (10, 42), (width * 0.8, middle), (width, hem), (width * 0.35, hem), (4, 42)], shade)
     pen.oval(-8.5, 60.5, 4, 3.2, cloth)
     pen.oval(8.5, 60.5, 4, 3.2, shade)

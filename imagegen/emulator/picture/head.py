@@ -249,4 +249,20 @@ def _hood(pen: Hand, figure: Figure, colour: Colour) -> None:
     )
 
 
-_HATS = {"wizard": _wizard, "crown": _crown, "helmet": _helmet, "fedora": _fedora, "cap": _cap, "hood": _hood}
+def _bubble(pen: Hand, figure: Figure, colour: Colour) -> None:
+    glass: Colour = (206, 236, 248)
+    pen.arc(0, Y, 23, 23, (0, 360), 1.8, glass)
+    pen.arc(0, Y, 18.4, 18.6, (190, 240), 1.6, (255, 255, 255))
+    pen.box(-13, 57.5, 13, 62.5, (226, 230, 238), 2)
+    pen.box(-13, 57.5, 13, 59.2, (176, 184, 200), 1)
+
+
+_HATS = {
+    "bubble": _bubble,
+    "wizard": _wizard,
+    "crown": _crown,
+    "helmet": _helmet,
+    "fedora": _fedora,
+    "cap": _cap,
+    "hood": _hood,
+}

@@ -15,7 +15,7 @@ from imagegen.emulator.picture.colour import Colour, darker, lighter, mix
 
 @dataclass
 class Canvas:
-    """A picture being painted. `ground` is where the land meets the sky, a share of the height."""
+    """A picture being painted: `height` is laid out by, `bottom` is how far down the colour goes."""
 
     image: Image.Image
     draw: ImageDraw.ImageDraw
@@ -23,6 +23,7 @@ class Canvas:
     random: Random
     width: int
     height: int
+    bottom: int
 
     @property
     def unit(self) -> float:
@@ -46,7 +47,7 @@ class Canvas:
             if jagged:
                 y = y * 0.5 + (0.9 if step % 2 else -0.9) * self.random.uniform(0.4, 1.0)
             line.append((x * self.width, (at - y * swing) * self.height))
-        self.draw.polygon([*line, (self.width, self.height), (0, self.height)], fill=colour)
+        self.draw.polygon([*line, (self.width, self.bottom), (0, self.bottom)], fill=colour)
         return line
 
     def mist(self, at: float, depth: float) -> None:
@@ -103,7 +104,7 @@ def forest(canvas: Canvas) -> None:
     for x in (-0.02, 0.09, 0.95, 1.04):
         half = canvas.unit * random.uniform(2.2, 3.6)
         trunk = canvas.depth(0.9)
-        canvas.draw.rectangle((x * canvas.width - half, 0, x * canvas.width + half, canvas.height), fill=trunk)
+        canvas.draw.rectangle((x * canvas.width - half, 0, x * canvas.width + half, canvas.bottom), fill=trunk)
     canvas.ridge(0.9, 0.025, canvas.depth(0.85))
     _flowers(canvas)
 
@@ -115,7 +116,7 @@ def sea(canvas: Canvas) -> None:
     for row in range(26):
         top = horizon + (canvas.height - horizon) * (row / 26) ** 1.5
         shade = mix(mix(mood.horizon, mood.middle, 0.4), darker(mood.top, 0.15), row / 25)
-        draw.rectangle((0, top, canvas.width, canvas.height), fill=shade)
+        draw.rectangle((0, top, canvas.width, canvas.bottom), fill=shade)
     for _ in range(70):
         depth = random.random() ** 1.6
         y = horizon + (canvas.height - horizon) * depth
@@ -152,7 +153,7 @@ def desert(canvas: Canvas) -> None:
             [peak, (peak[0] + canvas.unit * 34, low[1]), (peak[0] - canvas.unit, low[1])], fill=darker(colour, 0.13)
         )
         canvas.draw.polygon(
-            [*line[-1:], (canvas.width, canvas.height), (0, canvas.height), (0, low[1]), low], fill=colour
+            [*line[-1:], (canvas.width, canvas.bottom), (0, canvas.bottom), (0, low[1]), low], fill=colour
         )
     _cactus(canvas, canvas.width * random.choice((0.12, 0.88)), canvas.height * 0.84)
 
@@ -270,6 +271,16 @@ def _cactus(canvas: Canvas, x: float, y: float) -> None:
     for box in ((-1, -14, 1, 1), (-4.6, -10, -3, -5), (3, -12, 4.6, -7), (-4.6, -6.4, 0, -5), (0, -8.4, 4.6, -7)):
         left, top, right, low = (value * unit for value in box)
         canvas.draw.rounded_rectangle((x + left, y + top, x + right, y + low), radius=unit * 0.8, fill=green)
+
+
+def rain(canvas: Canvas) -> None:
+    """Slanting drops over everything painted so far."""
+    colour = mix(canvas.brief.mood.horizon, (225, 235, 245), 0.5)
+    for _ in range(220):
+        x, y = canvas.random.random() * canvas.width * 1.1, canvas.random.random() * canvas.height
+        length = canvas.unit * canvas.random.uniform(1.5, 4)
+        thick = max(1, round(canvas.unit * 0.1))
+        canvas.draw.line((x, y, x - length * 0.35, y + length), fill=colour, width=thick)
 
 
 PLACES: Mapping[str, Callable[[Canvas], None]] = {

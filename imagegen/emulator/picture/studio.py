@@ -36,6 +36,11 @@ class Studio:
         self._kept: OrderedDict[Sitting, bytes] = OrderedDict()
         self._size = 0
 
+    @property
+    def remembered(self) -> int:
+        """Bytes of pictures kept."""
+        return self._size
+
     def picture(self, sitting: Sitting) -> bytes:
         """The encoded picture; the same sitting always gives the same bytes."""
         if self.plain:

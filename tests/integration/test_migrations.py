@@ -1,0 +1,130 @@
+"""Migrations on a real PostgreSQL: they build exactly the tables of the code, once, however often and many try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, NullPool, create_engine, text
+
+from imagegen.errors import PartUnavailable
+from imagegen.jobs import Batch, Job
+from storage import migrate
+from storage.tables import BATCHES, JOBS, METADATA
+
+REPORTED = [
+    "id", "batch_id", "owner", "project_id", "branch_id", "job_type", "status", "failure_stage", "error_code",
+    "error_message", "prompt", "provider", "model", "provider_job_id", "idempotency_key", "cost_estimated",
+    "cost_credits", "public_url", "created_at", "started_at", "completed_at",
+]  # fmt: skip
+
+CATALOG = {
+    "columns": "SELECT table_name, column_name, data_type, numeric_precision, numeric_scale, is_nullable, is_identity"
+    " FROM information_schema.columns WHERE table_schema = '{schema}'",
+    "indexes": "SELECT indexname, replace(indexdef, '{schema}.', '') FROM pg_indexes WHERE schemaname = '{schema}'",
+    "constraints": "SELECT conname, replace(pg_get_constraintdef(oid), '{schema}.', '') FROM pg_constraint"
+    " WHERE connamespace = '{schema}'::regnamespace",
+}
+
+
+@pytest.fixture(scope="module")
+def connection(database_url: str) -> Iterator[Connection]:
+    """A connection that looks behind the migrations."""
+    engine = create_engine(database_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+
+
+def catalog(connection: Connection, schema: str, what: str) -> set[tuple[object, ...]]:
+    rows = connection.execute(text(CATALOG[what].format(schema=schema)))
+    return {tuple(row) for row in rows if not str(row[0]).startswith(migrate.VERSION_TABLE)}
+
+
+def test_upgrading_twice_is_harmless(database_url: str) -> None:
+    """An empty schema is pending, an upgraded one is not, and a second upgrade changes nothing."""
+    assert migrate.pending(database_url, "twice")
+    migrate.upgrade(database_url, "twice")
+    assert not migrate.pending(database_url, "twice")
+    migrate.upgrade(database_url, "twice")
+    assert migrate.sql(database_url, "twice") == ""
+
+
+def test_many_may_upgrade_at_once(database_url: str) -> None:
+    """Workers that start together wait for each other: all succeed, the tables are made once."""
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: migrate.upgrade(database_url, "many"), range(6)))
+    assert not migrate.pending(database_url, "many")
+
+
+def test_migrated_tables_are_the_codes_tables(database_url: str, connection: Connection) -> None:
+    """Alembic finds no difference between the migrated database and the SQLModel classes."""
+    migrate.upgrade(database_url, "alike")
+    connection.execute(text("SET search_path TO alike"))
+    options = {"version_table": migrate.VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+    context = MigrationContext.configure(connection, opts=options)
+    try:
+        assert compare_metadata(context, METADATA) == []
+    finally:
+        connection.execute(text("RESET search_path"))
+
+
+@pytest.mark.parametrize("what", CATALOG)
+def test_the_catalogs_agree_in_every_detail(database_url: str, connection: Connection, what: str) -> None:
+    """What Alembic does not compare (checks, partial indexes, keys) is alike too, by PostgreSQL's own account."""
+    migrate.upgrade(database_url, "migrated")
+    connection.execute(text("CREATE SCHEMA IF NOT EXISTS modelled"))
+    METADATA.create_all(connection.execution_options(schema_translate_map={None: "modelled"}))
+    connection.execution_options(schema_translate_map=None)
+    migrated = catalog(connection, "migrated", what)
+    assert len(migrated) > 10
+    assert migrated == catalog(connection, "modelled", what)
+
+
+def test_names_keep_out_of_other_peoples_way(database_url: str, connection: Connection) -> None:
+    """All but the one promised table begin with `imagegen_`; a schema's name may be awkward."""
+    schema = 'an "odd" Name'
+    migrate.upgrade(database_url, schema)
+    found = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = :schema"), {"schema": schema})
+    names = set(found.scalars())
+    assert "image_generation_jobs" in names
+    assert all(name.startswith("imagegen_") for name in names - {"image_generation_jobs"})
+    assert migrate.VERSION_TABLE in names
+
+
+def test_the_connections_own_schema_is_the_default(database_url: str, connection: Connection) -> None:
+    """Without a schema the tables go where the connection looks, and nothing is created elsewhere."""
+    migrate.upgrade(database_url)
+    assert not migrate.pending(database_url)
+    assert connection.execute(text("SELECT count(*) FROM public.image_generation_jobs")).scalar() == 0
+
+
+def test_the_printed_sql_does_the_same(database_url: str, connection: Connection) -> None:
+    """A database administrator may run the SQL instead; afterwards nothing is pending."""
+    written = migrate.sql(database_url, "by_hand")
+    assert "CREATE TABLE" in written
+    connection.connection.cursor().execute(written)
+    connection.execute(text("RESET search_path"))
+    assert not migrate.pending(database_url, "by_hand")
+    migrate.upgrade(database_url, "by_machine")
+    for what in CATALOG:
+        assert catalog(connection, "by_hand", what) == catalog(connection, "by_machine", what)
+
+
+def test_a_missing_server_is_named() -> None:
+    """No PostgreSQL there: PartUnavailable that names the part, for every command."""
+    nowhere = "postgresql://127.0.0.1:1/nothing"
+    for call in (migrate.upgrade, migrate.pending, migrate.sql):
+        with pytest.raises(PartUnavailable) as raised:
+            call(nowhere)
+        assert raised.value.details["part"] == "PostgreSQL"
+
+
+def test_the_tables_hold_the_librarys_fields() -> None:
+    """Every field of a job and a batch has its column, no column is unknown to them, and promised names lead."""
+    assert {field.name for field in fields(Job)} == set(JOBS.c.keys())
+    assert {field.name for field in fields(Batch)} == set(BATCHES.c.keys())
+    assert JOBS.c.keys()[: len(REPORTED)] == REPORTED

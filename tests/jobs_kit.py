@@ -1,0 +1,184 @@
+"""Short ways to build jobs and moves, and the port `Jobs` in memory and on PostgreSQL behind one harness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+from sqlalchemy import select, update
+
+from imagegen.jobs import Batch, Job
+from imagegen.ports import Entry, Facts, Jobs, Move, NewAttempt
+from imagegen.states import BatchStatus, MoveName, Stage, Status
+from imagegen.testing.memory import MemoryJobs
+from storage.engine import Database
+from storage.jobs import PostgresJobs
+from storage.tables import JOBS, LEDGER
+
+# Whole microseconds, a little in the past, so that the server's own clock has passed it.
+NOW = datetime.now(UTC) - timedelta(minutes=1)
+CENTS = Decimal("0.039")
+GRACE = timedelta(seconds=5)
+Line = tuple[str, Decimal, UUID | None]
+
+
+def at(seconds: float) -> datetime:
+    """`seconds` after the moment that the tests begin with."""
+    return NOW + timedelta(seconds=seconds)
+
+
+def new_job(**fields: Any) -> Job:
+    """A queued job of one owner, due now."""
+    usual: dict[str, Any] = {
+        "id": uuid4(),
+        "owner": "ada",
+        "status": Status.QUEUED,
+        "stage": Stage.GENERATE,
+        "job_type": "master_asset",
+        "project_id": "demo",
+        "branch_id": "main",
+        "provider": "fal",
+        "model": "nano-banana",
+        "width": 1024,
+        "height": 1024,
+        "format": "png",
+        "created_at": NOW,
+        "updated_at": NOW,
+        "next_run_at": NOW,
+        "deadline_at": at(600),
+        "cost_estimated": CENTS,
+        "fingerprint": uuid4().hex,
+        "request": {"prompt": "a fox", "referenceImages": []},
+    }
+    return Job(**{**usual, **fields})
+
+
+def new_batch(size: int, **fields: Any) -> tuple[Batch, list[Job]]:
+    """A batch and its queued jobs."""
+    usual: dict[str, Any] = {"id": uuid4(), "owner": "ada", "status": BatchStatus.QUEUED, "created_at": NOW}
+    batch = Batch(**{**usual, **fields}, size=size)
+    return batch, [new_job(batch_id=batch.id, batch_index=index) for index in range(size)]
+
+
+def step(job: Job, name: MoveName, seconds: float = 0, **fields: Any) -> Move:
+    """A move of the job `seconds` after the beginning; live jobs run again half a minute later."""
+    ends = name in {MoveName.COMPLETE, MoveName.FAIL, MoveName.CANCEL}
+    usual: dict[str, Any] = {"cause": "test", "worker": "w1", "until": None if ends else at(seconds + 30)}
+    return Move(job_id=job.id, name=name, at=at(seconds), **{**usual, **fields})
+
+
+class Store(Protocol):
+    """A store of jobs, and what tests look up behind the port."""
+
+    jobs: Jobs
+
+    def ledger(self, job_id: UUID) -> list[Line]:
+        """The job's lines: kind, amount, attempt."""
+        ...
+
+    def wake(self, job_id: UUID, moment: datetime) -> None:
+        """What a provider's callback does: due at once, and remembered until the job rests again."""
+        ...
+
+
+@dataclass
+class MemoryStore:
+    """The double."""
+
+    jobs: MemoryJobs
+
+    def ledger(self, job_id: UUID) -> list[Line]:
+        lines = [line.entry for line in self.jobs.ledger if line.job_id == job_id]
+        return [(entry.kind, entry.amount, entry.attempt_id) for entry in lines]
+
+    def wake(self, job_id: UUID, moment: datetime) -> None:
+        self.jobs.jobs[job_id] = replace(self.jobs.jobs[job_id], woken=True, next_run_at=moment)
+
+
+@dataclass
+class PostgresStore:
+    """The real part."""
+
+    jobs: PostgresJobs
+    database: Database
+
+    def ledger(self, job_id: UUID) -> list[Line]:
+        rows = self.database.run(select(LEDGER).where(LEDGER.c.job_id == job_id).order_by(LEDGER.c.id))
+        return [(row["kind"], row["amount"], row["attempt_id"]) for row in rows]
+
+    def wake(self, job_id: UUID, moment: datetime) -> None:
+        self.database.run(update(JOBS).where(JOBS.c.id == job_id).values(woken=True, next_run_at=moment))
+
+
+def admit(store: Store, **fields: Any) -> Job:
+    """One admitted job."""
+    return store.jobs.admit([new_job(**fields)], None, worker="w1").jobs[0]
+
+
+def moved(store: Store, move: Move) -> Job:
+    """The job after a move that must happen."""
+    job = store.jobs.apply(move)
+    assert job is not None
+    return job
+
+
+def claimed(store: Store, job: Job, name: MoveName = MoveName.CLAIM, seconds: float = 0) -> Job:
+    """The job in a worker's hands."""
+    taken = store.jobs.claim(step(job, name, seconds, claim=uuid4()), None)
+    assert taken is not None
+    return taken.job
+
+
+def submitted(store: Store, job: Job, seconds: float = 0) -> Job:
+    """The job claimed, with the intent of a new attempt committed and its price reserved."""
+    held = claimed(store, job, seconds=seconds)
+    attempt = NewAttempt(
+        id=uuid4(),
+        job_id=job.id,
+        number=held.attempts + 1,
+        provider=held.provider,
+        model=held.model,
+        token=uuid4().hex,
+        estimate=CENTS,
+        emulated=False,
+    )
+    entry = Entry(kind="reserve", amount=CENTS, attempt_id=attempt.id, price={"perImage": CENTS})
+    intent = {"held": held.claim, "claim": held.claim, "new_attempt": attempt, "entries": (entry,)}
+    return moved(store, step(job, MoveName.SUBMIT, seconds, stage=Stage.GENERATE, **intent))
+
+
+def facts(job: Job, state: Any, **known: Any) -> Facts:
+    """What became known of the job's attempt."""
+    assert job.attempt_id is not None
+    return Facts(attempt_id=job.attempt_id, state=state, **known)
+
+
+def accepted(store: Store, job: Job, seconds: float = 0) -> Job:
+    """The job bought, resting until its first poll thirty seconds later."""
+    job = submitted(store, job, seconds)
+    answer = {"changes": {"provider_job_id": "p1"}, "facts": facts(job, "accepted", provider_job_id="p1")}
+    rest = {"stage": Stage.POLL, "parked": True, "waiting_for": "provider"}
+    return moved(store, step(job, MoveName.ACCEPT, seconds, **answer, **rest))
+
+
+def delivered(store: Store, job: Job, seconds: float = 0) -> Job:
+    """The job with its picture's bytes in the store, on its way to the upload."""
+    job = submitted(store, job, seconds)
+    changes = {"blob_sha256": "b" * 64, "blob_content_type": "image/png", "cost_credits": CENTS}
+    told = facts(job, "succeeded", blob_sha256="b" * 64, actual=CENTS)
+    return moved(store, step(job, MoveName.DELIVER, seconds, stage=Stage.UPLOAD, changes=changes, facts=told))
+
+
+def completed(store: Store, job: Job, seconds: float = 0, **changes: Any) -> Job:
+    """The job at its good end, its original in the cache."""
+    job = delivered(store, job, seconds)
+    held = claimed(store, job, MoveName.PUBLISH, seconds)
+    settle = Entry(kind="settle", amount=CENTS, attempt_id=job.attempt_id)
+    picture = {"picture": {"width": 1344, "height": 768, "bytes": 4711}}
+    end = step(
+        job, MoveName.COMPLETE, seconds, held=held.claim, changes=changes, entries=(settle,), detail=picture
+    )
+    return moved(store, end)
