@@ -67,7 +67,6 @@ redis_backend_health_check_interval = 25
 worker_send_task_events = True
 worker_hijack_root_logger = False
 worker_soft_shutdown_timeout = 20.0
-worker_enable_soft_shutdown_on_idle = True
 worker_cancel_long_running_tasks_on_connection_loss = False
 
 imports = ("tasks.entry", "tasks.stages", "tasks.housekeeping")

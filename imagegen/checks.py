@@ -52,10 +52,12 @@ def check_pair(source: Input | None, mask: Input | None) -> None:
 
 def refuse_unsupported(request: ImageRequest | BatchRequest) -> None:
     """Refuses fields of the contract that this release does not honour, rather than ignoring them."""
-    remedies = {
+    remedies: dict[str, tuple[object, str]] = {
         "callbackUrl": (request.callback_url, "Leave it out, and poll the job or wait for it."),
         "notifyTask": (request.notify_task, "Leave it out, and read the Celery result of the job's id."),
     }
+    if isinstance(request, ImageRequest) and request.placeholder != "never":
+        remedies["placeholder"] = (request.placeholder, 'Leave it out, or send "never".')
     problems: list[Problem] = [
         {"field": field, "reason": "is not supported by this release", "remedy": remedy}
         for field, (value, remedy) in remedies.items()

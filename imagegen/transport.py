@@ -157,11 +157,14 @@ def _session() -> requests.Session:
 
 
 class Transport:
-    """HTTP for every provider. One per process; thread-safe: nothing of the session changes after it is made."""
+    """HTTP for every provider. One per process; thread-safe: nothing of the session changes after it is made.
+
+    After a fork the child makes its own session: a connection shared by two processes would mix up their answers.
+    """
 
     def __init__(self, clock: Monotonic | None = None) -> None:
         self._monotonic: Callable[[], float] = clock.monotonic if clock else monotonic
-        self._http = _session()
+        self._http, self._pid = _session(), os.getpid()
 
     def call(
         self,
@@ -213,6 +216,8 @@ class Transport:
     ) -> Iterator[requests.Response]:
         place = f"{method} {urlsplit(url).scheme}://{urlsplit(url).netloc.rpartition('@')[2]}"
         CURRENT.begin(self._monotonic, self._monotonic() + total, KEEP_IDLE if method == "GET" else -1.0)
+        if self._pid != os.getpid():
+            self._http, self._pid = _session(), os.getpid()
         response: requests.Response | None = None
         try:
             wait = max(0.001, total)

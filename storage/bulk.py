@@ -19,6 +19,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -40,6 +41,7 @@ MOST_DOUBLINGS = 10
 
 _GRACE = value("grace", Float())
 _IDS = value("ids", ARRAY(JOBS.c.id.type))
+_LEARNT = ("result_url", "actual", "usage")
 _row = JOBS.c
 
 
@@ -55,7 +57,7 @@ def _due() -> Select[Any]:
         .where(_row.next_run_at <= AT, among(_row.status, LIVE))
         .order_by(rank, _row.next_run_at, _row.id)
         .limit(value("limit", Integer()))
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
         .cte("picked")
     )
     held = _row.status == Status.PROCESSING.value
@@ -115,13 +117,14 @@ def _polled() -> Select[Any]:
     rows = func.jsonb_to_recordset(value("found", JSONB())).table_valued(*columns)
     seen = rows.render_derived("seen", with_types=True)
     rule = MOVES[MoveName.DELIVER]
-    # Locked in one order, so that two chunks with the same jobs cannot wait for each other.
+    # Jobs first, then attempts, each in one order, and no more locked than an UPDATE does: chunks with the same jobs,
+    # and moves whose new rows refer to them, cannot wait for each other.
     locked = (
         select(_row.id, *[seen.c[name] for name in types if name != "job_id"])
         .select_from(JOBS.join(seen, seen.c.job_id == _row.id))
         .where(among(_row.status, rule.sources), _row.stage == Stage.POLL.value, _row.attempt_id == seen.c.attempt_id)
         .order_by(_row.id)
-        .with_for_update(of=JOBS)
+        .with_for_update(of=JOBS, key_share=True)
         .cte("locked")
     )
     ready = locked.c.result_url.is_not(None)
@@ -141,9 +144,16 @@ def _polled() -> Select[Any]:
     moved = update(JOBS).where(_row.id == locked.c.id).values(new).returning(*_row).cte("moved")
     arrived = moved.c.status == literal(rule.target)
     event = events.record(moved, literal_column(f"'{MoveName.DELIVER}'"), arrived).cte("event")
-    learnt = {name: seen.c[name] for name in ("result_url", "actual", "usage")}
-    knows = attempts.settle(literal("succeeded"), seen.c.result_url.is_not(None), learnt)
-    fact = update(ATTEMPTS).where(ATTEMPTS.c.id == seen.c.attempt_id, seen.c.result_url.is_not(None)).values(knows)
+    known = (
+        select(ATTEMPTS.c.id, *[seen.c[name] for name in _LEARNT])
+        .select_from(ATTEMPTS.join(seen, seen.c.attempt_id == ATTEMPTS.c.id))
+        .where(seen.c.result_url.is_not(None))
+        .order_by(func.random())
+        .with_for_update(of=ATTEMPTS, key_share=True)
+        .cte("known")
+    )
+    learnt = attempts.settle(literal("succeeded"), true(), {name: known.c[name] for name in _LEARNT})
+    fact = update(ATTEMPTS).where(ATTEMPTS.c.id == known.c.id).values(learnt)
     return select(moved).where(arrived).add_cte(event, fact.cte("fact"))
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from celery import Task
 
 from imagegen import policies
-from imagegen.admission import admit_batch, admit_image
+from imagegen.admission import admit_batch, admit_image, send_hints
 from imagegen.contracts import parse_batch, parse_request, rejected_document
 from imagegen.endings import announce, announce_batch
 from imagegen.errors import ImagegenError, InvalidRequest, PartUnavailable
@@ -58,6 +58,7 @@ def _accept(
     except ImagegenError as error:
         results.publish(task.request.id, _rejection(task, error))
         return f"refused: {error}"
+    send_hints(admitted, app.services)
     results.acknowledge(task.request.id)
     if not admitted.created:
         _announce_again(admitted)

@@ -14,25 +14,29 @@ from celery import Task
 from imagegen import pipeline, policies
 from imagegen.endings import finish_batch
 from imagegen.errors import PartUnavailable
-from imagegen.outcomes import Advance, Finish, Lost, Outcome
+from imagegen.outcomes import Advance, Finish, Outcome
 from tasks.canvas import abandon, continuation, follow
 from tasks.celery import app
 
 INFRASTRUCTURE = {"autoretry_for": (PartUnavailable,), **policies.AUTORETRY}
 
 
-def _stage(task: Task, run: Callable[[], Outcome]) -> str:
-    """Runs a stage; when its parts stay away, lets go: the sweep takes the job up again when its lease is over.
+def _run(task: Task, work: Callable[[], str]) -> str:
+    """Works; when its parts stay away, lets go: the sweep takes the job up again when its lease is over.
 
     Nothing is raised out of the last try: an error in a chord's header would end the chord for its other members.
     """
     try:
-        return follow(task, run())
+        return work()
     except PartUnavailable as error:
         if task.request.retries < policies.AUTORETRY["max_retries"]:
             raise
         abandon(task)
         return f"left to the sweep: {error}"
+
+
+def _stage(task: Task, stage: Callable[[], Outcome]) -> str:
+    return _run(task, lambda: follow(task, stage()))
 
 
 @app.task(bind=True, name="imagegen.generate", **INFRASTRUCTURE)
@@ -50,16 +54,17 @@ def reconcile(self: Task, job_id: str) -> str:
 @app.task(bind=True, name="imagegen.poll", **INFRASTRUCTURE)
 def poll(self: Task, job_ids: list[str]) -> str:
     """Asks about a chunk of jobs. As a link of one job's own chain it goes on with that chain."""
-    own = len(job_ids) == 1 and bool(self.request.chain)
-    return _stage(self, lambda: _poll([UUID(job_id) for job_id in job_ids], own))
+    ids = [UUID(job_id) for job_id in job_ids]
+    if len(ids) == 1 and self.request.chain:
+        return _stage(self, lambda: pipeline.poll(ids, app.services)[ids[0]])
+    return _run(self, lambda: _poll_chunk(ids))
 
 
-def _poll(job_ids: list[UUID], own_link: bool) -> Outcome:
-    outcomes = pipeline.poll(job_ids, app.services)
-    if own_link:
-        return outcomes[job_ids[0]]
-    app.services.hints.jobs([found.job for found in outcomes.values() if isinstance(found, Advance)])
-    return Lost()
+def _poll_chunk(job_ids: list[UUID]) -> str:
+    """Jobs with a picture go on from the continuation in their rows."""
+    ready = [found.job for found in pipeline.poll(job_ids, app.services).values() if isinstance(found, Advance)]
+    app.services.hints.jobs(ready)
+    return f"{len(ready)} of {len(job_ids)} ready"
 
 
 @app.task(bind=True, name="imagegen.download", **INFRASTRUCTURE)

@@ -84,4 +84,5 @@ def _services(app: Celery, told: Settings) -> Services:
         allow_hosts=told.allow_hosts,
         templates=None if told.templates is None else str(told.templates),
         webhooks_signed=bool(told.webhook_secret),
+        storage_url=told.storage,
     )

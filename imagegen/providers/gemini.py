@@ -4,8 +4,8 @@ https://ai.google.dev/api/generate-content and …/gemini-api/docs/image-generat
 and no listing: an answer that is lost stays lost, so `reconcile_window` is 0.
 
 HTTP 503 with status UNAVAILABLE says that the model was too busy to begin. 499, 500, 502 and 504 leave open whether
-it drew, and drawing is billed: unknown. A refusal after thinking or drawing is charged by its tokens; whether the prompt
-of a call refused before is charged, Google does not say: `billed: unknown`, no amount.
+it drew, and drawing is billed: unknown. An answer without a picture is billed by its tokens like any other, a refusal
+after thinking too. Whether the prompt alone of a refused call is billed, Google does not say: `billed: unknown`.
 """
 
 from __future__ import annotations
@@ -122,9 +122,8 @@ class Gemini:
         actual = actual_gemini(usage, self._catalog.tokens[self.name, offer.model.name])
         encoded = _picture(candidate or {})
         if encoded is None:
-            billed = _billed(usage, began=candidate is not None)
-            charged = actual if billed == "yes" else None
-            return Rejected(error=_no_picture(candidate or {}, blocked, billed), usage=usage, actual=charged)
+            error = _no_picture(candidate or {}, blocked, usage)
+            return Rejected(error=error, usage=usage, actual=actual if error.billed == "yes" else None)
         try:
             data = binascii.a2b_base64(encoded, strict_mode=True)
         except (binascii.Error, ValueError):
@@ -204,23 +203,28 @@ def _picture(candidate: Mapping[str, Any]) -> str | None:
     return found
 
 
-def _no_picture(candidate: Mapping[str, Any], blocked: Any, billed: Billed) -> ImagegenError:
+def _no_picture(candidate: Mapping[str, Any], blocked: Any, usage: Mapping[str, Any]) -> ImagegenError:
+    """Why there is no picture, and what that cost."""
     reason = str(candidate.get("finishReason") or "")
-    details = {"billed": billed, "finishReason": reason or None, "blockReason": blocked}
+    refused = reason in REFUSED or reason == ACCOUNT_LIMITED or bool(blocked and not reason)
+    details = {
+        "billed": _billed(usage, bool(candidate), refused),
+        "finishReason": reason or None,
+        "blockReason": blocked,
+    }
     if reason == ACCOUNT_LIMITED:
         return AuthError("gemini: Google has limited this account for breaches of its policy", details)
     if blocked and not reason:
         return ContentRefused(f"gemini refused the prompt ({blocked})", details)
     message = words(candidate.get("finishMessage"), "")
     told = f"({reason or 'no reason given'}{': ' + message if message else ''})"
-    if reason in REFUSED:
+    if refused:
         return ContentRefused(f"gemini refused the picture {told}", details)
     return GenerationFailed(f"gemini answered without a picture {told}", details)
 
 
-def _billed(usage: Mapping[str, Any], *, began: bool) -> Billed:
-    """Output is billed; whether the prompt alone of a blocked call is, Google does not say."""
-    if produced(usage):
+def _billed(usage: Mapping[str, Any], began: bool, refused: bool) -> Billed:
+    if produced(usage) or (usage and not refused):
         return "yes"
     return "unknown" if usage or began else "no"
 

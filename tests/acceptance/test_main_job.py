@@ -46,9 +46,7 @@ def test_four_briefs_become_four_pictures_bought_once(system: System, provider: 
 
 def test_the_ledger_and_the_provider_agree_to_the_cent(system: System) -> None:
     """What the jobs settled equals what the provider charged, for fixed prices and for prices by tokens."""
-    jobs = [
-        finished(system, prompt=words("a lighthouse"), provider=provider) for provider in ("nanobanana", "gemini")
-    ]
+    jobs = [finished(system, prompt=words("a lighthouse"), provider=provider) for provider in ("nanobanana", "gemini")]
     charged = {charge["provider"]: Decimal(charge["amount"]) for charge in system.charges()}
     assert len(system.charges()) == 2
     for job in jobs:
@@ -69,7 +67,9 @@ def test_a_refused_member_leaves_the_others_alone(system: System) -> None:
     assert (refused.code, refused.retryable, refused.billed) == ("CONTENT_REFUSED", False, "no")
     assert refused.failure_stage == "generating"
     assert len(system.charges()) == 3
-    closed = system.sql("SELECT status, completed_at IS NOT NULL, run FROM imagegen_batches WHERE id = %s", str(told.id))
+    closed = system.sql(
+        "SELECT status, completed_at IS NOT NULL, run FROM imagegen_batches WHERE id = %s", str(told.id)
+    )
     assert closed == [("partial", True, 1)]
 
 

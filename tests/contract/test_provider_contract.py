@@ -255,7 +255,7 @@ def test_what_one_api_alone_can_do(
     """The peculiar answers of each API end in the common outcomes, with the charge that the books show."""
     provider = made(name, emulator.url, transport)
     emulator.fault(fault, provider=name, times=1, **params)
-    answer = provider.submit(order(provider), callback_url=None)
+    answer = provider.submit(order(provider, model="nano-banana-pro"), callback_url=None)
     assert isinstance(answer, kind)
     assert not isinstance(answer, Accepted | Delivered)
     assert answer.error.code == code

@@ -12,6 +12,7 @@ import pytest
 
 from imagegen.errors import BadArtifact, Temporary
 from imagegen.transport import LostAnswer, NotSentError, Transport
+from tests.forks import in_a_fork
 
 Handler = Callable[[socket.socket, int], None]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -263,6 +264,15 @@ def test_many_threads_share_one_transport(serve: Callable[[Handler], RawServer],
     assert not failures
     assert server.requests == 160
     assert server.connections <= 8
+
+
+def test_a_forked_child_has_connections_of_its_own(serve: Callable[[Handler], RawServer], transport: Transport) -> None:
+    """A worker forked after a call shares no connection with its parent."""
+    server = serve(lambda connection, _: connection.sendall(OK))
+    transport.call("GET", server.url, total=3)
+    assert in_a_fork(lambda: str(transport.call("GET", server.url, total=3).status)) == "200"
+    transport.call("GET", server.url, total=3)
+    assert (server.connections, server.requests) == (2, 3)
 
 
 def test_a_truncated_file_is_a_bad_artifact(serve: Callable[[Handler], RawServer], transport: Transport) -> None:

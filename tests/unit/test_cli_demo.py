@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from io import BytesIO
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from imagegen.cli.contact_sheet import FRAME, PAPER, WIDTH, Plate, contact_sheet
 from imagegen.cli.demo import Books, footer, order
@@ -39,15 +39,22 @@ def test_the_sheet_shows_every_picture() -> None:
 
 def test_pictures_of_other_shapes_keep_them() -> None:
     """One picture alone, or a wide beside a tall one, is neither stretched nor cut."""
-    wide = contact_sheet("t", "s", [Plate(picture("red", (200, 100)), "a", "b")], "f")
-    mixed = contact_sheet("t", "s", [Plate(picture("red", (200, 100)), "a", "b"), Plate(picture("blue"), "a", "b")], "f")
-    for data, colour, ratio in ((wide, (255, 0, 0), 2.0), (mixed, (255, 0, 0), 2.0), (mixed, (0, 0, 255), 0.75)):
-        with Image.open(BytesIO(data)) as opened:
-            alone = opened.convert("RGB").point(lambda value: 255 if value > 127 else 0)
-        mask = Image.new("L", alone.size)
-        mask.putdata([255 if pixel == colour else 0 for pixel in alone.get_flattened_data()])
-        left, top, right, bottom = mask.getbbox() or (0, 0, 0, 1)
+    red, blue = Plate(picture("red", (200, 100)), "a", "b"), Plate(picture("blue"), "a", "b")
+    wide, mixed = contact_sheet("t", "s", [red], "f"), contact_sheet("t", "s", [red, blue], "f")
+    for data, colour, ratio in ((wide, "red", 2.0), (mixed, "red", 2.0), (mixed, "blue", 0.75)):
+        left, top, right, bottom = where(data, colour)
         assert abs((right - left) / (bottom - top) - ratio) < 0.02
+
+
+def where(data: bytes, colour: str) -> tuple[int, int, int, int]:
+    """The box around the pixels of exactly this colour."""
+    with Image.open(BytesIO(data)) as opened:
+        sheet = opened.convert("RGB")
+    same = ImageChops.difference(sheet, Image.new("RGB", sheet.size, colour)).point(lambda value: 255 * (value == 0))
+    red, green, blue = same.split()
+    box = ImageChops.darker(ImageChops.darker(red, green), blue).getbbox()
+    assert box is not None
+    return box
 
 
 def test_the_footer_counts_in_words() -> None:

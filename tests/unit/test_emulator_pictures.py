@@ -15,7 +15,10 @@ from imagegen.emulator.picture.sitting import Sitting
 from imagegen.emulator.picture.studio import Studio
 from imagegen.emulator.references import NotAPicture, References
 
-MARA = "A reference picture of one character.\nMara: a detective; outfit: grey coat.\nin a rainy city at night\n\nStyle: noir.\nAvoid: forest."
+MARA = (
+    "A reference picture of one character.\nMara: a detective; outfit: grey coat.\nin a rainy city at night\n\n"
+    "Style: noir.\nAvoid: forest."
+)
 BRIEFS = (
     MARA,
     "Pip: a curious fox explorer in sunny meadow hills, red scarf",
@@ -72,7 +75,7 @@ def test_large_tiers_have_their_exact_pixels(tier: str) -> None:
 @pytest.mark.parametrize("manner", ["noir", "sepia", "pixel", "ink", "watercolour", ""])
 def test_every_place_and_manner_can_be_drawn(scene: str, manner: str) -> None:
     """Each word for a place leads to that place, in each manner."""
-    assert read(f"somebody, {scene}").scene == {"room": "room"}.get(scene, scene)
+    assert read(f"somebody, {scene}").scene == scene
     assert drawn(Sitting(f"a robot with a sword, {scene}, {manner}", 160, 90)).size == (160, 90)
 
 

@@ -126,7 +126,7 @@ def test_a_dead_model_is_refused_by_name_and_replacement() -> None:
 
 def test_a_model_near_its_end_warns() -> None:
     """Sixty days before the end the warning begins."""
-    wanted = {"request_model": "nano-banana-2", "request_provider": "gemini"}
+    wanted: dict[str, Any] = {"request_model": "nano-banana-2", "request_provider": "gemini"}
     assert "2026-10-29" in choose(**wanted, today=date(2026, 8, 30)).warnings[0]
     assert not choose(**wanted, today=date(2026, 8, 29)).warnings
 

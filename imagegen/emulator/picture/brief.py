@@ -105,7 +105,7 @@ _NOT_NAMES = frozenset(
 _CAPED = frozenset({"cape", "cloak", "hero", "wizard", "knight", "prince", "king", "traveler", "traveller"})
 _CLOTHES = (
     "cape|cloak|coat|raincoat|overcoat|trenchcoat|jacket|dress|gown|robes?|tunic|armou?r|shirt|blouse|vest|apron|scarf|"
-    "uniform|outfit|sweater|hoodie|suit"
+    "uniform|outfit|sweater|hoodie|suit|smock|oilskin|cap|hat|hood|beret"
 )
 _WORN = re.compile(rf"\b({'|'.join(NAMED)})[\w\s-]{{0,14}}?\b({_CLOTHES})\b", re.IGNORECASE)
 _HAIRED = re.compile(
@@ -115,7 +115,7 @@ _HAIRED = re.compile(
 
 @dataclass(frozen=True)
 class Figure:
-    """Somebody. `cape` None means none is worn."""
+    """Somebody. `cape` None means none is worn, `hat_colour` None that the words name no colour for it."""
 
     kind: str
     hat: str | None
@@ -129,6 +129,7 @@ class Figure:
     cloth: Colour
     trim: Colour
     cape: Colour | None
+    hat_colour: Colour | None
     beard: bool
     glasses: bool
 
@@ -171,6 +172,7 @@ def read(prompt: str, seed: int = 0) -> Brief:
 
 def _figure(text: str, words: frozenset[str], random: Random, palette: list[Colour]) -> Figure:
     worn = {match[2].lower(): NAMED[match[1].lower()] for match in _WORN.finditer(text)}
+    hats = [worn.pop(name) for name in ("cap", "hat", "hood", "beret") if name in worn]
     cape = worn.pop("cape", None) or worn.pop("cloak", None)
     accents = palette[2:] or palette
     skin = random.choice(SKINS)
@@ -195,6 +197,7 @@ def _figure(text: str, words: frozenset[str], random: Random, palette: list[Colo
         cloth=cloth,
         trim=vivid(random),
         cape=cape,
+        hat_colour=hats[0] if hats else None,
         beard=bool(words & {"beard", "bearded", "grandfather", "dwarf"}),
         glasses=bool(words & {"glasses", "spectacles", "goggles", "librarian", "scientist"}),
     )

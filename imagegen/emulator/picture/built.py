@@ -14,7 +14,8 @@ def city(canvas: Canvas) -> None:
     """Three ranks of houses with lit windows, and the roof we stand on."""
     for low, high, near, wide in ((0.3, 0.46, 0.08, 7), (0.4, 0.56, 0.34, 10), (0.5, 0.68, 0.62, 14)):
         _rank(canvas, low, high, near, wide)
-        canvas.mist(0.74, 0.16)
+        if near < 0.5:
+            canvas.mist(0.62 + near / 5, 0.14)
     roof = canvas.depth(0.94)
     top = canvas.height * 0.9
     canvas.draw.rectangle((0, top, canvas.width, canvas.bottom), fill=roof)

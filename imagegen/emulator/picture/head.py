@@ -170,7 +170,7 @@ def _mouth(pen: Hand, figure: Figure) -> None:
 def _hat(pen: Hand, figure: Figure) -> None:
     if figure.hat is None or figure.kind == "robot":
         return
-    colour = figure.cape or darker(figure.cloth, 0.15)
+    colour = figure.hat_colour or figure.cape or darker(figure.cloth, 0.15)
     _HATS[figure.hat](pen, figure, colour)
 
 
