@@ -13,8 +13,8 @@ ANNOUNCE_AGAIN = timedelta(seconds=10)
 LEASES = {
     "generate": timedelta(seconds=30),
     "submit": timedelta(seconds=200),
-    "download": timedelta(seconds=90),
-    "upload": timedelta(seconds=90),
+    "download": timedelta(seconds=25),
+    "upload": timedelta(seconds=25),
 }
 """How long a worker may hold a job at each step. `submit` is longer than the transport's total deadline."""
 
@@ -24,7 +24,7 @@ SUBMIT_TOTAL = 180.0
 POLL_TOTAL = 4.5
 """Total deadline of one chunk of polls."""
 
-DOWNLOAD_TOTAL = 60.0
+DOWNLOAD_TOTAL = 20.0
 """Total deadline of one download."""
 
 MAX_ARTIFACT_BYTES = 64 * 1024 * 1024

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Integer,
     Interval,
     Select,
+    Update,
     and_,
     case,
     false,
@@ -25,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.sql import column
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import TableValuedAlias
 
 from imagegen.ports import Polled
 from imagegen.states import LIVE, MOVES, MoveName, Stage, Status
@@ -103,24 +105,41 @@ UNANNOUNCED: Select[Any] = (
 ANNOUNCED = update(JOBS).where(_row.id == func.any(_IDS)).values(announce_at=null())
 
 
+def _seen() -> TableValuedAlias:
+    """What the polls found, as rows."""
+    columns = {
+        "job_id": _row.id,
+        "attempt_id": ATTEMPTS.c.id,
+        "until": _row.next_run_at,
+        **{name: ATTEMPTS.c[name] for name in _LEARNT},
+    }
+    given = func.jsonb_to_recordset(value("found", JSONB()))
+    rows = given.table_valued(*[column(name, like.type) for name, like in columns.items()])
+    return rows.render_derived("seen", with_types=True)
+
+
+def _learn(seen: TableValuedAlias) -> Update:
+    """The attempts whose picture came, whatever became of their jobs."""
+    known = (
+        select(ATTEMPTS.c.id, *[seen.c[name] for name in _LEARNT])
+        .select_from(ATTEMPTS.join(seen, seen.c.attempt_id == ATTEMPTS.c.id))
+        .where(seen.c.result_url.is_not(None))
+        .order_by(ATTEMPTS.c.id)
+        .with_for_update(of=ATTEMPTS, key_share=True)
+        .cte("known")
+    )
+    learnt = attempts.settle(literal("succeeded"), true(), {name: known.c[name] for name in _LEARNT})
+    return update(ATTEMPTS).where(ATTEMPTS.c.id == known.c.id).values(learnt)
+
+
 def _polled() -> Select[Any]:
     """Takes `found`, `at`, `grace` (seconds), `worker`, `cause`, `detail`."""
-    types = {
-        "job_id": _row.id.type,
-        "attempt_id": ATTEMPTS.c.id.type,
-        "until": _row.next_run_at.type,
-        "result_url": ATTEMPTS.c.result_url.type,
-        "actual": ATTEMPTS.c.actual.type,
-        "usage": ATTEMPTS.c.usage.type,
-    }
-    columns = [column(name, kind) for name, kind in types.items()]
-    rows = func.jsonb_to_recordset(value("found", JSONB())).table_valued(*columns)
-    seen = rows.render_derived("seen", with_types=True)
+    seen = _seen()
     rule = MOVES[MoveName.DELIVER]
     # Jobs first, then attempts, each in one order, and no more locked than an UPDATE does: chunks with the same jobs,
     # and moves whose new rows refer to them, cannot wait for each other.
     locked = (
-        select(_row.id, *[seen.c[name] for name in types if name != "job_id"])
+        select(_row.id, seen.c.until, seen.c.result_url, seen.c.actual)
         .select_from(JOBS.join(seen, seen.c.job_id == _row.id))
         .where(among(_row.status, rule.sources), _row.stage == Stage.POLL.value, _row.attempt_id == seen.c.attempt_id)
         .order_by(_row.id)
@@ -144,17 +163,7 @@ def _polled() -> Select[Any]:
     moved = update(JOBS).where(_row.id == locked.c.id).values(new).returning(*_row).cte("moved")
     arrived = moved.c.status == literal(rule.target)
     event = events.record(moved, literal_column(f"'{MoveName.DELIVER}'"), arrived).cte("event")
-    known = (
-        select(ATTEMPTS.c.id, *[seen.c[name] for name in _LEARNT])
-        .select_from(ATTEMPTS.join(seen, seen.c.attempt_id == ATTEMPTS.c.id))
-        .where(seen.c.result_url.is_not(None))
-        .order_by(func.random())
-        .with_for_update(of=ATTEMPTS, key_share=True)
-        .cte("known")
-    )
-    learnt = attempts.settle(literal("succeeded"), true(), {name: known.c[name] for name in _LEARNT})
-    fact = update(ATTEMPTS).where(ATTEMPTS.c.id == known.c.id).values(learnt)
-    return select(moved).where(arrived).add_cte(event, fact.cte("fact"))
+    return select(moved).where(arrived).add_cte(event, _learn(seen).cte("fact"))
 
 
 POLLED = _polled()

@@ -82,6 +82,7 @@ class Gemini:
         self._bench = bench
 
     def routes(self) -> Iterable[Route]:
+        """Both API versions."""
         for version in VERSIONS:
             yield Route("POST", f"{version}/models/*", self.generate)
             yield Route("GET", f"{version}/models", self.models)
@@ -198,6 +199,7 @@ class _Outcome:
 
     @classmethod
     def of(cls, rule: Rule | None) -> _Outcome:
+        """What a fault makes of the call."""
         if rule is None:
             return cls()
         if rule.fault == "refusal":

@@ -70,12 +70,14 @@ class NanoBanana:
         self._tasks: dict[str, Task] = {}
 
     def routes(self) -> Iterable[Route]:
+        """Three ways to submit, the record, the credit."""
         for path in (GENERATE, PRO, SECOND):
             yield Route("POST", ROOT + path, self.submit)
         yield Route("GET", f"{ROOT}/record-info", self.record_info)
         yield Route("GET", "/api/v1/common/credit", self.credit)
 
     def reset(self) -> None:
+        """Forgets every task."""
         with self._lock:
             self._tasks.clear()
 

@@ -45,6 +45,7 @@ class Brief:
 
     @property
     def price(self) -> Decimal:
+        """US dollars for all of its pictures."""
         return PRICES[self.model][self.tier] * self.count
 
     @property

@@ -32,6 +32,7 @@ class Handler(BaseHTTPRequestHandler):
     rbufsize = 64 * 1024
 
     def handle(self) -> None:
+        """Serves requests until one side closes."""
         # A caller that vanishes in mid-request is everyday life for a server.
         with suppress(ConnectionError, TimeoutError, ValueError):
             while self._one():
@@ -157,6 +158,7 @@ class Server(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread per connection, remembered until it ends."""
         thread = Thread(target=self._serve, args=(request, client_address), name="emulator-connection", daemon=True)
         with self._lock:
             self._sockets.add(request)
@@ -172,6 +174,7 @@ class Server(ThreadingHTTPServer):
                 self._handlers = {thread for thread in self._handlers if thread.is_alive() or thread.ident is None}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
+        """Into the log; the server lives on."""
         logger.exception("a connection to the emulator failed")
 
     def close(self) -> None:

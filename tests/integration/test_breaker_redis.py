@@ -21,13 +21,15 @@ from storage.breaker import PROBE_LEASE, RedisBreaker
 
 ROOT = Path(__file__).parents[2]
 START = """
+import os
 import sys
 from imagegen.clock import SystemClock
 from imagegen.errors import Temporary
 from storage.breaker import RedisBreaker
 breaker = RedisBreaker(sys.argv[1], sys.argv[2], SystemClock(), failures=3, reset_after=float(sys.argv[3]))
 def say(word):
-    print(word, flush=True)
+    # One write: lines of processes that share this pipe must not mix.
+    os.write(1, f"{word}\\n".encode())
 """
 PROBE = """
 say("ready")
@@ -41,7 +43,6 @@ except Temporary:
     say("refused")
 """
 EIGHT = """
-import os
 start, begin = os.pipe()
 for _ in range(8):
     if os.fork() == 0:

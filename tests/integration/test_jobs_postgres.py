@@ -200,7 +200,8 @@ def test_chunks_with_the_same_jobs_never_lock_each_other(postgres: PostgresStore
     """Polls of the same jobs in opposite order at once: no deadlock, each job moves once."""
     for _ in range(4):
         jobs = [accepted(postgres, admit(postgres)) for _ in range(15)]
-        found = [Polled(job_id=one.id, attempt_id=one.attempt_id or uuid4(), until=at(9), result_url="u") for one in jobs]
+        known = [(job.id, job.attempt_id or uuid4()) for job in jobs]
+        found = [Polled(job_id=job, attempt_id=attempt, until=at(9), result_url="u") for job, attempt in known]
         sides = (found, found[::-1])
 
         def poll(number: int, sides: Any = sides) -> list[Any]:

@@ -82,7 +82,7 @@ def test_submit_accepts_every_field(desk: Desk, tmp_path: Path) -> None:
         "--job-type", "start_frame", "--character", '{"name": "Ada", "hat": "red"}', "--style", "noir.yaml",
         "--width", "640", "--height", "360", "--format", "webp", "--seed", "7", "--priority", "high", "--at", "1h",
         "--deadline", "10m", "--idempotency-key", "k", "--max-paid-attempts", "2", "--fresh", "--placeholder",
-        "on_failure", "--owner", "o", "--metadata", "n=1", "--metadata", "t=x y", "--provider", "gemini",
+        "never", "--owner", "o", "--metadata", "n=1", "--metadata", "t=x y", "--provider", "gemini",
         "--model", "nano-banana-pro",
     )  # fmt: skip
     assert told.exit_code == 0, told.output
@@ -93,7 +93,7 @@ def test_submit_accepts_every_field(desk: Desk, tmp_path: Path) -> None:
     assert (job.project_id, job.scene_id, job.shot_id, job.asset_id, job.owner) == ("p", "s", "t", "a", "o")
     request = job.request
     assert (request["character"]["hat"], request["style"]["name"], request["seed"]) == ("red", "Noir", 7)
-    assert (job.max_paid_attempts, job.fresh, request["placeholder"]) == (2, True, "on_failure")
+    assert (job.max_paid_attempts, job.fresh, request["placeholder"]) == (2, True, "never")
     assert job.metadata == {"n": 1, "t": "x y"}
 
 

@@ -24,6 +24,7 @@ class Pen:
     scale: float
 
     def at(self, x: float, y: float) -> Point:
+        """Pixels of a point in units."""
         return (x + WIDE / 2) * self.scale, (TALL - 4 - y) * self.scale
 
     def shape(self, points: list[Point], fill: Colour) -> None:
