@@ -77,7 +77,7 @@ def reconcile(job_id: UUID, services: Services) -> Outcome:
 
 def poll(job_ids: Sequence[UUID], services: Services) -> dict[UUID, Outcome]:
     """Asks the providers about a chunk of jobs over reused connections; outcomes are written in bulk."""
-    jobs = {job.id: job for job in services.jobs.pollable(job_ids)}
+    jobs = {job.id: job for job in services.jobs.pollable(job_ids, at=services.clock.now())}
     outcomes: dict[UUID, Outcome] = {job_id: Lost() for job_id in job_ids}
     found: list[Polled] = []
     for job_id, progress in ask(list(jobs.values()), services).items():

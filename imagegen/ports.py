@@ -195,7 +195,7 @@ class Jobs(Protocol):
     """The jobs, their attempts, history and ledger: each write is one statement and one transaction."""
 
     def admit(self, jobs: Sequence[Job], batch: Batch | None, *, worker: str) -> Admitted:
-        """Writes new jobs (and their batch) all or nothing, with an `admit` event and a ledger `reserve` each.
+        """Writes new jobs (and their batch) all or nothing, with an `admit` event each.
 
         The same id, or the same owner and idempotency key, with the same `body_sha256`: the first rows come back,
         nothing is written. Another body: `IdempotencyConflict`.
@@ -242,7 +242,7 @@ class Jobs(Protocol):
         """What is known of an attempt, or None."""
         ...
 
-    def pollable(self, job_ids: Sequence[UUID]) -> Sequence[Job]:
+    def pollable(self, job_ids: Sequence[UUID], *, at: datetime) -> Sequence[Job]:
         """Those of the jobs that are generating and due for a poll, in one statement."""
         ...
 

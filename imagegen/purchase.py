@@ -101,12 +101,12 @@ def keep(job: Job, data: bytes, actual: Decimal | None, usage: Mapping[str, Any]
 
 
 def _refused(job: Job, answer: Rejected | NotSent, services: Services) -> Outcome:
-    """Nothing was bought. A refusal that was charged all the same is waste in the ledger, and ends the job."""
+    """Nothing was bought. A refusal that was or may have been charged counts as a paid attempt."""
     actual = answer.actual if isinstance(answer, Rejected) else None
     usage = answer.usage if isinstance(answer, Rejected) else None
     state: AttemptState = "rejected" if isinstance(answer, Rejected) else "not_sent"
     facts = facts_of(job, state, actual=actual, usage=usage, error=answer.error.document())
-    if actual:
+    if actual or answer.error.billed != "no":
         return no_picture(job, answer.error, actual, services, facts=facts)
     free = replace(job, paid_attempts=job.paid_attempts - 1)
     release = Entry(kind="release", amount=job.cost_estimated or Decimal(0), attempt_id=job.attempt_id, always=True)

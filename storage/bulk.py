@@ -96,7 +96,7 @@ POLLABLE: Select[Any] = select(JOBS).where(
     _row.status == Status.GENERATING.value,
     _row.stage == Stage.POLL.value,
     # Resting jobs say what they wait for; the sweep and a woken-up job's time make them due.
-    or_(_row.waiting_for.is_(None), _row.next_run_at <= func.now()),
+    or_(_row.waiting_for.is_(None), _row.next_run_at <= AT),
 )
 
 UNANNOUNCED: Select[Any] = (

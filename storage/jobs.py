@@ -78,9 +78,9 @@ class PostgresJobs:
         found = self._database.run(attempts.FACTS, {"attempt_id": attempt_id})
         return rows.facts(found[0]) if found else None
 
-    def pollable(self, job_ids: Sequence[UUID]) -> Sequence[Job]:
+    def pollable(self, job_ids: Sequence[UUID], *, at: datetime) -> Sequence[Job]:
         """Those generating and due for a poll."""
-        return self._jobs(bulk.POLLABLE, {"ids": [*job_ids]})
+        return self._jobs(bulk.POLLABLE, {"ids": [*job_ids], "at": at})
 
     def polled(self, found: Sequence[Polled], *, at: datetime, worker: str, grace: timedelta) -> Sequence[Job]:
         """What a chunk of polls found; returns the jobs that moved to their download."""

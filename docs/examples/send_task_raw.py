@@ -21,7 +21,6 @@ def main(broker: str, namespace: str = "imagegen") -> int:
     )
     # Always SUCCESS, whatever became of the picture; the document tells.
     document = result.get(timeout=300)
-    app.close()
     print(f"{document['status']} {document['jobId']} {document['publicUrl'] or document['error']}")
     return 0 if document["status"] == "completed" else 1
 

@@ -68,11 +68,6 @@ def emit_error(error: ImagegenError, as_json: bool) -> None:
         click.echo(f"  {_sentence(problem)}", err=True)
 
 
-def usage_problem(field: str, reason: str, remedy: str) -> InvalidRequest:
-    """An `InvalidRequest` about the command line itself; `field` is the option as it is typed."""
-    return InvalidRequest.of(field, reason, remedy)
-
-
 def _sentence(problem: Problem) -> str:
     return f"{problem['field']}: {problem['reason']}. {problem['remedy']}"
 

@@ -223,11 +223,10 @@ class MemoryJobs:
         found = self.attempts.get(attempt_id)
         return found.facts if found else None
 
-    def pollable(self, job_ids: Sequence[UUID]) -> Sequence[Job]:
-        now = self.clock.now()
+    def pollable(self, job_ids: Sequence[UUID], *, at: datetime) -> Sequence[Job]:
         asked = [self.jobs[job_id] for job_id in dict.fromkeys(job_ids) if job_id in self.jobs]
         return [
-            job for job in asked if rules.polling(job) and (job.waiting_for is None or rules.at_or_before(job, now))
+            job for job in asked if rules.polling(job) and (job.waiting_for is None or rules.at_or_before(job, at))
         ]
 
     def polled(self, found: Sequence[Polled], *, at: datetime, worker: str, grace: timedelta) -> Sequence[Job]:

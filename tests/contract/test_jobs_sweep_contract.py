@@ -106,13 +106,13 @@ def test_a_resting_job_is_pollable_when_its_turn_comes(store: Store) -> None:
     job = accepted(store, admit(store))
     rests = accepted(store, admit(store), seconds=600)
     other = submitted(store, admit(store))
-    assert list(store.jobs.pollable([])) == []
+    assert list(store.jobs.pollable([], at=at(31))) == []
     store.wake(rests.id, at(900))
-    assert list(store.jobs.pollable([rests.id, other.id, uuid4()])) == []
+    assert list(store.jobs.pollable([rests.id, other.id, uuid4()], at=at(31))) == []
     assert {taken.id for taken in due(store, 31)} == {job.id, other.id}
-    assert [found.id for found in store.jobs.pollable([job.id, rests.id, other.id])] == [job.id]
+    assert [found.id for found in store.jobs.pollable([job.id, rests.id, other.id], at=at(31))] == [job.id]
     store.wake(rests.id, at(0))
-    assert [found.id for found in store.jobs.pollable([rests.id])] == [rests.id]
+    assert [found.id for found in store.jobs.pollable([rests.id], at=at(31))] == [rests.id]
 
 
 def test_a_running_job_rests_until_the_next_poll(store: Store) -> None:

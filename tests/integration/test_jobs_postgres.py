@@ -225,7 +225,7 @@ def test_every_call_is_one_statement(postgres: PostgresStore) -> None:
         lambda: jobs.claim(step(members[0], MoveName.CLAIM, claim=uuid4()), {"chain": []}),
         lambda: jobs.apply(end),
         lambda: jobs.polled([found], at=at(1), worker="w", grace=GRACE),
-        lambda: jobs.pollable([ready.id]),
+        lambda: jobs.pollable([ready.id], at=at(0)),
         lambda: jobs.due(at=at(99), limit=9, grace=GRACE, worker="w"),
         lambda: jobs.get(ready.id),
         lambda: jobs.get_batch(batch.id),

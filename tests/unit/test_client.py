@@ -103,7 +103,7 @@ def test_an_idempotency_key_names_the_job(client: CeleryClient) -> None:
 
 def test_batch_takes_names_briefs_and_requests(client: CeleryClient, wire: PaperWire) -> None:
     """Characters by name or brief with defaults beside them, or whole requests; the jobs' ids are known at once."""
-    briefs = ["Ada", {"name": "Bo", "hat": "red"}, Character(name="Cy")]
+    briefs: list[Any] = ["Ada", {"name": "Bo", "hat": "red"}, Character(name="Cy")]
     batch = client.batch(briefs, project_id="p", idempotency_key="k")
     assert batch.id == batch_id_for("default", "k")
     assert [job.id for job in batch.jobs] == [member_id_for(batch.id, index) for index in range(3)]
