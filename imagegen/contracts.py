@@ -154,7 +154,7 @@ def _request_problems(request: ImageRequest) -> list[Problem]:
     if request.style is not None and request.visual_style_capsule_id is not None:
         wrong("style", "is given together with visualStyleCapsuleId", "Send one of the two.")
     if request.scheduled_at is not None and request.scheduled_at.tzinfo is None:
-        wrong("scheduledAt", "has no time zone", "Write it as RFC 3339, for example 2026-12-01T09:00:00Z.")
+        wrong("scheduledAt", "has no time zone", f"Write it as RFC 3339, for example {_DATE}.")
     return found
 
 
@@ -219,21 +219,37 @@ class BatchRequest(Wire):
         return rows
 
 
+_DATE = "2026-12-01T09:00:00Z"
+# By the beginning of pydantic's error type, the first that fits; the gaps are filled from the error's context.
+_REMEDIES = {
+    "extra_forbidden": "Remove it, or correct its spelling.",
+    "missing": "Send it.",
+    "greater_than_equal": "Send {ge} or more.",
+    "less_than_equal": "Send {le} or less.",
+    "enum": "Send one of {expected}.",
+    "literal_error": "Send one of {expected}.",
+    "string_too_short": "Send {min_length} or more characters.",
+    "string_too_long": "Send {max_length} characters at most.",
+    "string_pattern": "Send text that matches {pattern}.",
+    "string": "Send text.",
+    "too_long": "Send {max_length} at most.",
+    "int": "Send a whole number.",
+    "bool": "Send true or false.",
+    "list": "Send a list.",
+    "dict": "Send an object.",
+    "model": "Send an object.",
+    "datetime": f"Write it as RFC 3339, for example {_DATE}.",
+}
+
+
 def _problem(error: Mapping[str, Any]) -> Problem:
     """pydantic's own finding in our three words."""
     path = [part for part in error["loc"] if part != "function-after[_whole(), ImageRequest]"]
     field = ".".join(str(part) for part in path) or "request"
-    expected = error.get("ctx", {}).get("expected")
-    remedies = {
-        "extra_forbidden": "Remove it, or correct its spelling.",
-        "missing": "Send it.",
-        "greater_than_equal": f"Send {error.get('ctx', {}).get('ge')} or more.",
-        "less_than_equal": f"Send {error.get('ctx', {}).get('le')} or less.",
-        "enum": f"Send one of {expected}.",
-        "literal_error": f"Send one of {expected}.",
-    }
-    reason = "is not a field of this request" if error["type"] == "extra_forbidden" else str(error["msg"])
-    return {"field": field, "reason": reason, "remedy": remedies.get(error["type"], "See the request's reference.")}
+    kind: str = error["type"]
+    remedy = next((text for start, text in _REMEDIES.items() if kind.startswith(start)), "Correct it.")
+    reason = "is not a field of this request" if kind == "extra_forbidden" else str(error["msg"])
+    return {"field": field, "reason": reason, "remedy": remedy.format_map(error.get("ctx", {}))}
 
 
 def parse_request(body: Mapping[str, Any]) -> ImageRequest:

@@ -21,8 +21,33 @@ from imagegen.catalog import Catalog
 from imagegen.contracts import Style
 from imagegen.jobs import Batch, Job
 from imagegen.providers.base import Provider
+from imagegen.records import Admitted, Cached, Claimed, Event, JobFilter
 from imagegen.states import MoveName, Stage, Status
 from imagegen.transport import Transport
+
+__all__ = [
+    "Admitted",
+    "AttemptState",
+    "BlobInfo",
+    "Blobs",
+    "Breaker",
+    "Cached",
+    "Claimed",
+    "Clock",
+    "Entry",
+    "EntryKind",
+    "Event",
+    "Facts",
+    "Hints",
+    "JobFilter",
+    "Jobs",
+    "Move",
+    "NewAttempt",
+    "Polled",
+    "Results",
+    "Services",
+    "Styles",
+]
 
 AttemptState = Literal["submitting", "not_sent", "rejected", "accepted", "unknown", "succeeded", "failed"]
 EntryKind = Literal["reserve", "settle", "release", "waste", "uncertain"]
@@ -116,26 +141,6 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cached:
-    """A picture bought before for the same fingerprint."""
-
-    fingerprint: str
-    blob_sha256: str
-    content_type: str
-    width: int
-    height: int
-    bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claimed:
-    """A job that this worker holds, and the picture bought before for its fingerprint, if any."""
-
-    job: Job
-    cached: Cached | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Polled:
     """What one poll found: `until` and nothing else (still running), or the picture's URL.
 
@@ -148,47 +153,6 @@ class Polled:
     result_url: str | None = None
     actual: Decimal | None = None
     usage: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """One line of a job's history."""
-
-    id: int
-    job_id: UUID
-    run: int
-    at: datetime
-    move: str
-    status: str
-    stage: str | None
-    cause: str
-    worker: str
-    detail: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobFilter:
-    """Which jobs to list; None means any."""
-
-    owner: str | None = None
-    status: str | None = None
-    code: str | None = None
-    provider: str | None = None
-    project_id: str | None = None
-    job_type: str | None = None
-    batch_id: UUID | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    emulated: bool | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Admitted:
-    """What admission wrote, or found already written under the same id or idempotency key (`created` false)."""
-
-    jobs: Sequence[Job]
-    batch: Batch | None
-    created: bool
 
 
 class Jobs(Protocol):

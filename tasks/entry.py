@@ -16,7 +16,7 @@ from imagegen import policies
 from imagegen.admission import admit_batch, admit_image, send_hints
 from imagegen.contracts import parse_batch, parse_request, rejected_document
 from imagegen.endings import announce, announce_batch
-from imagegen.errors import ImagegenError, InvalidRequest, PartUnavailable
+from imagegen.errors import IdempotencyConflict, ImagegenError, InvalidRequest, NotFound, PartUnavailable
 from imagegen.ports import Admitted
 from tasks.celery import app
 
@@ -56,7 +56,8 @@ def _accept(
     except PartUnavailable:
         raise
     except ImagegenError as error:
-        results.publish(task.request.id, _rejection(task, error))
+        if not (isinstance(error, IdempotencyConflict) and _taken(task)):
+            results.publish(task.request.id, _rejection(task, error))
         return f"refused: {error}"
     send_hints(admitted, app.services)
     results.acknowledge(task.request.id)
@@ -89,6 +90,16 @@ def _body(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]
         raise InvalidRequest.of("kwargs", found, 'Send kwargs={"request": {…}} and nothing else.')
     body: Mapping[str, Any] = kwargs["request"]
     return body
+
+
+def _taken(task: Task) -> bool:
+    """Whether the id is that of an accepted job or batch: its document there is not replaced by another's refusal."""
+    jobs, identity = app.services.jobs, _identity(task)
+    try:
+        jobs.get_batch(identity) if task.name.endswith("batch") else jobs.get(identity)
+    except NotFound:
+        return False
+    return True
 
 
 def _rejection(task: Task, error: ImagegenError) -> dict[str, Any]:

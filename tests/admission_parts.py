@@ -95,7 +95,7 @@ class World:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rows = MemoryJobs(self.clock)
+        self.rows = MemoryJobs()
         self.web = Web(self.clock)
 
     @property

@@ -15,7 +15,10 @@ COUNTED = ("submissions", "polls", "downloads", "callbacks", "callbacksFailed")
 
 @dataclass(slots=True)
 class Charge:
-    """One sum of money taken for one paid call. `outcome` says what the caller got for it."""
+    """One sum of money taken for one paid call. `outcome` says what the caller got for it.
+
+    `ready_at`: when an asynchronous order's picture can be had (seconds since 1970), None where it came at once.
+    """
 
     id: str
     provider: str
@@ -25,6 +28,7 @@ class Charge:
     callback_url: str | None
     at: float
     outcome: str = LOST
+    ready_at: float | None = None
 
     def document(self) -> dict[str, Any]:
         """As `/__ledger` tells it; the amount is a string because JSON numbers are not exact."""
@@ -35,9 +39,14 @@ class Charge:
             "amount": format(self.amount.normalize(), "f"),
             "prompt": self.prompt,
             "callBackUrl": self.callback_url,
-            "at": datetime.fromtimestamp(self.at, UTC).isoformat().replace("+00:00", "Z"),
+            "at": _moment(self.at),
+            "readyAt": None if self.ready_at is None else _moment(self.ready_at),
             "outcome": self.outcome,
         }
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
 class Ledger:

@@ -141,7 +141,8 @@ class NanoBanana:
         charged = task.flag in (0, 1, None) or (rule is not None and bool(rule.params.get("charged")))
         charges: tuple[Charge, ...] = ()
         if charged:
-            charges = (bench.charge(task.id, self.name, brief.model, brief.price, brief.prompt, brief.callback),)
+            charge = bench.charge(task.id, self.name, brief.model, brief.price, brief.prompt, brief.callback)
+            charge.ready_at, charges = task.ready_at, (charge,)
         with self._lock:
             self._tasks[task.id] = task
         self._call_back(task, request.base, webhooks)

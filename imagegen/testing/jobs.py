@@ -9,11 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from imagegen.clock import SystemClock
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound
 from imagegen.jobs import Batch, Job
 from imagegen.moves import REOPENING, target_of
-from imagegen.ports import Admitted, Cached, Claimed, Clock, Entry, Event, Facts, JobFilter, Move, NewAttempt, Polled
+from imagegen.ports import Admitted, Cached, Claimed, Entry, Event, Facts, JobFilter, Move, NewAttempt, Polled
 from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
 from imagegen.testing import rules
 
@@ -43,9 +42,8 @@ class Line:
 
 @dataclass
 class MemoryJobs:
-    """Jobs, attempts, history and ledger in memory; `clock` tells `pollable` what time it is."""
+    """Jobs, attempts, history and ledger in memory."""
 
-    clock: Clock = field(default_factory=SystemClock)
     jobs: dict[UUID, Job] = field(default_factory=dict)
     batches: dict[UUID, Batch] = field(default_factory=dict)
     attempts: dict[UUID, Attempt] = field(default_factory=dict)

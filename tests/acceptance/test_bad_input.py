@@ -41,7 +41,7 @@ def wrongs(folder: Path, site: str) -> dict[str, Wrong]:
     no_picture.write_bytes(HTML)
     return {
         "unknown field": Wrong(("batch", misspelt), "requests.1.widht", "is not a field", "spelling"),
-        "bad brief": Wrong(("batch", nameless), "characters.1.name", "at least 1 character", ""),
+        "bad brief": Wrong(("batch", nameless), "characters.1.name", "at least 1 character", "Send 1 or more"),
         "five": Wrong(("batch", five), "characters", "5 members", "one to 4"),
         "broken YAML": Wrong(("batch", str(broken)), "FILE", "neither JSON nor YAML", "Correct it"),
         "no file": Wrong(("batch", str(folder / "none.yaml")), "FILE", "cannot read", "readable"),
@@ -54,7 +54,7 @@ def wrongs(folder: Path, site: str) -> dict[str, Wrong]:
         "empty prompt": Wrong(("submit", ""), "prompt", "is empty", "Say what"),
         "long prompt": Wrong(("submit", "a" * 20_001), "prompt", "20001 characters", "Shorten it to 20000"),
         "gone reference": Wrong(
-            ("submit", "a fox", "--reference", f"{site}/gone.png"), "referenceImages.0", "answers 404", "Send"
+            ("submit", "a fox", "--reference", f"{site}/gone.png"), "referenceImages.0", "answers 404", "Make it readable"
         ),
         "HTML reference": Wrong(
             ("submit", "a fox", "--reference", f"{site}/page.png"), "referenceImages.0", "HTML", "Send"

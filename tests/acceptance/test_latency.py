@@ -14,7 +14,7 @@ PROVIDER_SECONDS = 8.0
 
 
 def test_five_scenes_take_little_longer_than_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Five 1920×1080 scenes at 8 s of provider time are all published within 20 s, each charged once."""
+    """Five 1920x1080 scenes at 8 s of provider time are all published within 20 s, each charged once."""
     with Emulator(latency=PROVIDER_SECONDS, plain=True) as emulator, started(tmp_path / "home", emulator) as system:
         begun = time.monotonic()
         jobs = [

@@ -19,6 +19,7 @@ from imagegen.embedded.environment import Plan
 from imagegen.embedded.home import Home
 from imagegen.embedded.redis import redis_child
 from imagegen.embedded.supervisor import Child, Supervisor
+from imagegen.settings_values import celery_redis_url
 from tests.performance import bare_chain
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +82,7 @@ def bare(home: Path, provider: str, pictures: str) -> Iterator[Side]:
     with Supervisor(place, _silent) as supervisor:
         child, url = redis_child(place)
         supervisor.start(child)
-        broker = url.replace("unix://", "redis+socket://").replace("?db=0", "?virtual_host=0")
+        broker = celery_redis_url(url)
         folder.mkdir()
         env = {
             **os.environ,
