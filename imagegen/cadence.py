@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from imagegen import policies
+from imagegen.errors import PartUnavailable
 from imagegen.jobs import Job
 
 if TYPE_CHECKING:
     from imagegen.ports import Services
+
+log = logging.getLogger(__name__)
 
 LEARN_EVERY = 20.0
 """Seconds between two looks at a model's latencies."""
@@ -39,7 +43,12 @@ def first_poll(job: Job, services: Services) -> timedelta:
     with learnt.lock:
         if now - learnt.at.get(key, float("-inf")) < LEARN_EVERY:
             return learnt.first[key]
-    latencies = sorted(services.jobs.latencies(job.provider, job.model))
+    try:
+        latencies = sorted(services.jobs.latencies(job.provider, job.model))
+    except PartUnavailable as error:
+        # The order is paid: it is written down, whatever else cannot be looked up.
+        log.warning("no latencies of %s: %s", job.model, error)
+        return policies.POLL_UNKNOWN
     if not latencies:
         return policies.POLL_UNKNOWN
     first = timedelta(seconds=max(0.0, latencies[int(len(latencies) * EARLY)] * EARLIER))

@@ -10,13 +10,13 @@ from typing import Any
 from uuid import UUID
 
 from imagegen import layout, policies
-from imagegen.errors import DeadlineExceeded, ImagegenError, PartUnavailable, SubmissionUnknown
+from imagegen.errors import Billed, DeadlineExceeded, ImagegenError, PartUnavailable, SubmissionUnknown
 from imagegen.images import Published
 from imagegen.jobs import Job
 from imagegen.outcomes import Finish, Lost, Outcome, Park
-from imagegen.ports import Entry, Facts, Services
-from imagegen.recording import commit, move
-from imagegen.states import MoveName, Stage
+from imagegen.ports import Entry, EntryKind, Facts, Services
+from imagegen.recording import commit, facts_of, move
+from imagegen.states import MoveName, Stage, Status
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 def complete(job: Job, published: Published, original_bytes: int, services: Services) -> Outcome:
     """Published: settles the ledger with the actual cost and tells whoever waits."""
     keys = layout.picture_keys(job)
-    settled = Decimal(0) if job.cache_hit else (job.cost_credits or job.cost_estimated or Decimal(0))
-    entries = () if job.cache_hit else (Entry(kind="settle", amount=settled, attempt_id=job.attempt_id),)
+    entries = settlement(job)
+    settled = sum((entry.amount for entry in entries), Decimal(0))
     original = {"width": published.original_width, "height": published.original_height}
     ending = move(
         job, MoveName.COMPLETE, services, cause="published", stage=Stage.UPLOAD, entries=entries,
@@ -38,11 +38,19 @@ def complete(job: Job, published: Published, original_bytes: int, services: Serv
         },
         detail={"picture": {**original, "bytes": original_bytes}},
     )  # fmt: skip
-    done = services.jobs.apply(ending)
+    done = commit(ending, services)
     if done is None:
         return Lost()
     announce(done, services)
     return Finish(done)
+
+
+def settlement(job: Job) -> tuple[Entry, ...]:
+    """What closes the reservation of a delivered picture: its price, or nothing where it came from the cache."""
+    if job.cache_hit:
+        return ()
+    price = job.cost_estimated if job.cost_credits is None else job.cost_credits
+    return (Entry(kind="settle", amount=price or Decimal(0), attempt_id=job.attempt_id),)
 
 
 def fail(
@@ -59,7 +67,7 @@ def fail(
         job, MoveName.FAIL, services, cause=error.code, facts=facts, entries=entries, until=policies.ANNOUNCE_AGAIN,
         changes={
             "error_code": error.code, "error_message": error.message, "error_retryable": error.retryable,
-            "billed": "yes" if job.billed == "yes" else error.billed, "paid_attempts": job.paid_attempts,
+            "billed": _worse(job.billed, error.billed), "paid_attempts": job.paid_attempts,
             **(changes or {}),
         },
     )  # fmt: skip
@@ -73,31 +81,75 @@ def fail(
 
 
 def no_picture(job: Job, error: ImagegenError, charged: Decimal | None, services: Services, *, facts: Facts) -> Outcome:
-    """An attempt that was accepted gave no picture. What it cost is waste; another may be bought where allowed."""
-    amount = job.cost_estimated or Decimal(0)
-    entry = (
-        Entry(kind="waste", amount=charged, attempt_id=job.attempt_id, always=True)
-        if charged
-        else Entry(kind="release", amount=amount, attempt_id=job.attempt_id, always=True)
-    )
-    if error.retryable and job.paid_attempts < job.max_paid_attempts:
-        again = move(
-            job, MoveName.REPEAT, services, cause=error.code, stage=Stage.GENERATE, until=policies.REFETCH_AFTER,
-            parked=True, waiting_for="another_attempt", facts=facts, entries=(entry,),
-            changes={"provider_job_id": None, "result_url": None, "refreshed": False, "failures": 0},
+    """A paid call gave no picture: its price (`charged`, None where untold) is lost, and told by what `error` knows.
+
+    Another attempt is bought where the job may pay for one.
+    """
+    entry = _loss(job, error, charged)
+    told = type(error)(error.message, {**error.details, "billed": _BILLED[entry.kind]})
+    lost: dict[str, Any] = {}
+    if entry.kind == "uncertain":
+        lost["cost_uncertain"] = (job.cost_uncertain or Decimal(0)) + entry.amount
+    in_time = services.clock.now() < job.deadline_at
+    if error.retryable and in_time and job.paid_attempts < job.max_paid_attempts:
+        return buy_again(
+            job, error, "another_attempt", services, facts=facts, entries=(entry,),
+            changes={**lost, "billed": _worse(job.billed, told.billed)},
         )  # fmt: skip
-        kept = commit(again, services)
-        if kept is not None:
-            return Park(services.clock.now() + policies.REFETCH_AFTER, "another_attempt")
-    told = type(error)(error.message, {**error.details, "billed": "yes"}) if charged else error
-    return fail(job, told, services, facts=facts, entries=(entry,), changes={"cost_credits": Decimal(0)})
+    lost["cost_credits"] = entry.amount if entry.kind == "waste" else Decimal(0)
+    return fail(job, told, services, facts=facts, entries=(entry,), changes=lost)
 
 
-def in_doubt(job: Job, cause: ImagegenError | None, window: float, services: Services) -> Outcome:
-    """The paid call's answer is missing: wait for proof where proof may come, else end with the amount uncertain."""
-    facts = None
-    if job.attempt_id is not None:
-        facts = Facts(attempt_id=job.attempt_id, state="unknown", error=cause.document() if cause else None)
+def buy_again(
+    job: Job,
+    error: ImagegenError,
+    reason: str,
+    services: Services,
+    *,
+    facts: Facts | None = None,
+    entries: tuple[Entry, ...] = (),
+    changes: Mapping[str, Any],
+) -> Outcome:
+    """Back to the beginning, without anything of what was delivered."""
+    nothing = ("provider_job_id", "result_url", "blob_sha256", "blob_content_type")
+    again = move(
+        job, MoveName.REPEAT, services, cause=error.code, stage=Stage.GENERATE, until=policies.REFETCH_AFTER,
+        parked=True, waiting_for=reason, facts=facts, entries=entries,
+        changes={**dict.fromkeys(nothing), "refreshed": False, "failures": 0, **changes},
+    )  # fmt: skip
+    if commit(again, services) is None:
+        return Lost()
+    return Park(services.clock.now() + policies.REFETCH_AFTER, reason)
+
+
+_BILLED: dict[str, Billed] = {"release": "no", "uncertain": "unknown", "waste": "yes"}
+
+
+def _loss(job: Job, error: ImagegenError, charged: Decimal | None) -> Entry:
+    """The ledger line of an attempt without a picture. As an answer to a paid call it is written whatever the job is;
+    a transfer's word counts only while it holds the job."""
+    estimate = job.cost_estimated or Decimal(0)
+    kind: EntryKind = "release"
+    if charged or (charged is None and error.billed == "yes"):
+        kind = "waste"
+    elif charged is None and error.billed == "unknown":
+        kind = "uncertain"
+    always = job.status is Status.GENERATING
+    return Entry(kind=kind, amount=charged or estimate, attempt_id=job.attempt_id, always=always)
+
+
+def _worse(one: Billed, other: Billed) -> Billed:
+    """What is known of a job's charges after two attempts."""
+    order: tuple[Billed, ...] = ("no", "unknown", "yes")
+    return max(one, other, key=order.index)
+
+
+def in_doubt(job: Job, cause: ImagegenError | None, window: float, services: Services, **known: Any) -> Outcome:
+    """The paid call's answer is missing: wait for proof where proof may come, else end with the amount uncertain.
+
+    `known`: what became known of the attempt all the same, as `Facts` has it.
+    """
+    facts = facts_of(job, "unknown", error=cause.document() if cause else None, **known)
     if window > 0:
         from_now = timedelta(seconds=window)
         doubted = move(
@@ -108,12 +160,31 @@ def in_doubt(job: Job, cause: ImagegenError | None, window: float, services: Ser
     uncertain = job.cost_estimated or Decimal(0)
     error = cause if isinstance(cause, DeadlineExceeded) else SubmissionUnknown(_untold(cause))
     entry = Entry(kind="uncertain", amount=uncertain, attempt_id=job.attempt_id)
-    return fail(job, error, services, facts=facts, entries=(entry,), changes={"cost_uncertain": uncertain})
+    in_all = (job.cost_uncertain or Decimal(0)) + uncertain
+    return fail(job, error, services, facts=facts, entries=(entry,), changes={"cost_uncertain": in_all})
 
 
 def _untold(cause: ImagegenError | None) -> str:
     told = "the paid request left, its answer never came"
     return told if cause is None else f"{told}: {cause}"
+
+
+def overdue(job: Job, services: Services) -> bool:
+    """Ends a job whose deadline passed, True if it has; a paid picture that is on its way is finished all the same."""
+    now = services.clock.now()
+    if now < job.deadline_at or job.stage in {Stage.DOWNLOAD, Stage.UPLOAD, Stage.RECONCILE}:
+        return False
+    if job.stage is not Stage.POLL:
+        fail(job, DeadlineExceeded("the deadline passed before anything was bought"), services)
+    elif not job.refreshed:
+        in_doubt(job, DeadlineExceeded("the deadline passed", {"billed": "unknown"}), 0.0, services)
+    elif now < job.deadline_at + policies.FRESH_URL_PATIENCE:
+        return False
+    else:
+        error = DeadlineExceeded("the provider gives no fresh address for the picture it drew")
+        charged = job.cost_estimated if job.cost_credits is None else job.cost_credits
+        no_picture(job, error, charged, services, facts=facts_of(job, "failed", error=error.document()))
+    return True
 
 
 def finish_batch(batch_id: UUID, services: Services) -> bool:
@@ -134,11 +205,15 @@ def announce(job: Job, services: Services) -> None:
 
 
 def announce_batch(batch_id: UUID, services: Services) -> None:
-    """Tells whoever waits for this batch, if it is closed."""
-    batch, jobs = services.jobs.get_batch(batch_id)
-    if batch.completed_at is None:
-        return
+    """Tells whoever waits for this batch, if it is closed. Redis away: told again with its last member."""
     try:
-        services.results.publish(str(batch.id), batch.document(jobs).json_document())
+        publish_batch(batch_id, services)
     except PartUnavailable as error:
-        log.warning("batch %s ended; its announcement waits: %s", batch.id, error)
+        log.warning("batch %s ended; its announcement waits: %s", batch_id, error)
+
+
+def publish_batch(batch_id: UUID, services: Services) -> None:
+    """Publishes the document of a closed batch; raises `PartUnavailable`."""
+    batch, jobs = services.jobs.get_batch(batch_id)
+    if batch.completed_at is not None:
+        services.results.publish(str(batch.id), batch.document(jobs).json_document())

@@ -94,8 +94,10 @@ def select(
         raise InvalidRequest.of(
             "model", f"{request_model!r} is not known", f"Use one of {', '.join(catalog.known_models())}."
         )
+    # Where one of them sells the model, what the others say of it is of no use.
+    sellers = [name for name in asked if request_model is None or catalog.offer(name, request_model)]
     refusals: list[InvalidRequest] = []
-    for provider in asked:
+    for provider in sellers or asked:
         try:
             return _at(catalog, provider, request_model, wanted)
         except InvalidRequest as refusal:

@@ -8,21 +8,20 @@ what came of it in one guarded statement. `Lost` is a normal answer: another wor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 from imagegen import images, layout, policies, references
-from imagegen.endings import announce_batch, complete, fail, finish_batch, in_doubt
-from imagegen.errors import DeadlineExceeded, ImagegenError, NotFound, StorageError
+from imagegen.endings import complete, fail, finish_batch, in_doubt, overdue, publish_batch
+from imagegen.errors import ArtifactExpired, DeadlineExceeded, ImagegenError, NotFound, PartUnavailable, StorageError
 from imagegen.jobs import Job
 from imagegen.outcomes import Lost, Outcome, Park, advanced
 from imagegen.polling import ask, failed_by_provider, seen
-from imagegen.ports import Claimed, Move, Polled, Services
+from imagegen.ports import Cached, Claimed, Move, Polled, Services
 from imagegen.providers.base import Failed
 from imagegen.purchase import answered, buy, keep, not_bought
-from imagegen.recording import facts_of, move
+from imagegen.recording import commit, facts_of, move
 from imagegen.states import MoveName, Stage
 from imagegen.transfers import transfer_failed
 
@@ -40,16 +39,9 @@ def generate(job_id: UUID, continuation: Continuation, services: Services) -> Ou
     job = claimed.job
     if services.clock.now() >= job.deadline_at:
         return fail(job, DeadlineExceeded("the deadline passed before anything was bought"), services)
-    if claimed.cached is not None and services.blobs.head(layout.blob_key(claimed.cached.blob_sha256)):
-        reused = move(
-            job, MoveName.REUSE, services, cause="cache", stage=Stage.UPLOAD, until=policies.GRACE,
-            changes={
-                "blob_sha256": claimed.cached.blob_sha256, "blob_content_type": claimed.cached.content_type,
-                "cache_hit": True, "cost_credits": Decimal(0),
-            },
-        )  # fmt: skip
-        return advanced(services.jobs.apply(reused))
     try:
+        if claimed.cached is not None and services.blobs.head(layout.blob_key(claimed.cached.blob_sha256)):
+            return reuse(job, claimed.cached, services)
         order = references.order(job, services)
         with services.breaker.call(job.provider, "submit") as report:
             bought = buy(job, order, report, services)
@@ -58,18 +50,34 @@ def generate(job_id: UUID, continuation: Continuation, services: Services) -> Ou
     return Lost() if bought is None else answered(*bought, services)
 
 
+def reuse(job: Job, cached: Cached, services: Services) -> Outcome:
+    """The picture was bought before: nothing is paid."""
+    reused = move(
+        job, MoveName.REUSE, services, cause="cache", stage=Stage.UPLOAD, until=policies.GRACE,
+        changes={
+            "blob_sha256": cached.blob_sha256, "blob_content_type": cached.content_type, "cache_hit": True,
+            "cost_credits": Decimal(0), "failures": 0,
+        },
+    )  # fmt: skip
+    return advanced(commit(reused, services))
+
+
 # ── reconcile: a paid call whose answer we never read ────────────────────────────────────────────────────────────
 
 
 def reconcile(job_id: UUID, services: Services) -> Outcome:
     """Looks where the answer may have been kept; without proof the job ends, with the possible charge on the books."""
-    job = services.jobs.get(job_id)
-    if job.stage is not Stage.RECONCILE or job.terminal or job.attempt_id is None:
+    job, now = services.jobs.get(job_id), services.clock.now()
+    parked = job.waiting_for is not None and job.next_run_at is not None and now < job.next_run_at
+    if job.stage is not Stage.RECONCILE or job.terminal or job.attempt_id is None or parked:
         return Lost()
     try:
-        return keep(job, services.blobs.get(layout.attempt_key(job.attempt_id)), None, {}, services)
+        data, known = services.blobs.get(layout.attempt_key(job.attempt_id)), services.jobs.attempt(job.attempt_id)
+        return keep(job, data, known.actual if known else None, known.usage if known else None, services)
     except NotFound:
         return in_doubt(job, None, 0.0, services)
+    except (PartUnavailable, StorageError) as error:
+        return in_doubt(job, error, policies.RECONCILE_AGAIN if now < job.deadline_at else 0.0, services)
 
 
 # ── poll: ask for a chunk of jobs at once ────────────────────────────────────────────────────────────────────────
@@ -117,7 +125,7 @@ def download(job_id: UUID, continuation: Continuation, services: Services) -> Ou
         changes={"blob_sha256": picture.sha256, "blob_content_type": picture.content_type, "failures": 0},
         facts=facts_of(job, "succeeded", blob_sha256=picture.sha256),
     )  # fmt: skip
-    return advanced(services.jobs.apply(fetched_move))
+    return advanced(commit(fetched_move, services))
 
 
 # ── upload: fit to size, publish, settle ─────────────────────────────────────────────────────────────────────────
@@ -144,9 +152,7 @@ def _original(job: Job, services: Services) -> bytes:
     try:
         return services.blobs.get(layout.blob_key(job.blob_sha256 or ""))
     except NotFound as error:
-        raise StorageError(
-            f"the original {job.blob_sha256} is gone from the object store", {"retryable": False}
-        ) from error
+        raise ArtifactExpired(f"the original {job.blob_sha256} is gone from the object store") from error
 
 
 # ── the sweep: what is due and nobody told a worker about ────────────────────────────────────────────────────────
@@ -156,7 +162,7 @@ def sweep(services: Services) -> int:
     """Wakes what is due, ends what is over time, closes batches whose end was lost; returns how many jobs it took."""
     now = services.clock.now()
     due = services.jobs.due(at=now, limit=policies.SWEEP_LIMIT, grace=policies.GRACE, worker=services.worker)
-    services.hints.jobs([job for job in due if not _over(job, now, services)])
+    services.hints.jobs([job for job in due if not overdue(job, services)])
     for batch_id in services.jobs.unclosed_batches(limit=policies.SWEEP_LIMIT):
         finish_batch(batch_id, services)
     _announce_again(services)
@@ -171,21 +177,8 @@ def _announce_again(services: Services) -> None:
     for job in ended:
         services.results.publish(str(job.id), job.document().json_document())
     for batch_id in {job.batch_id for job in ended if job.batch_id}:
-        announce_batch(batch_id, services)
+        publish_batch(batch_id, services)
     services.jobs.announced([job.id for job in ended])
-
-
-def _over(job: Job, now: datetime, services: Services) -> bool:
-    """Ends a job whose deadline passed; one whose picture is paid and on its way is finished all the same."""
-    paid = job.stage in {Stage.DOWNLOAD, Stage.UPLOAD, Stage.RECONCILE}
-    if paid or now < job.deadline_at:
-        return False
-    error = DeadlineExceeded("the deadline passed", {"billed": "unknown" if job.stage is Stage.POLL else "no"})
-    if job.stage is Stage.POLL:
-        in_doubt(job, error, 0.0, services)
-    else:
-        fail(job, error, services)
-    return True
 
 
 # ── shared by the stages ─────────────────────────────────────────────────────────────────────────────────────────

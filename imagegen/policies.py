@@ -42,6 +42,12 @@ POLL_UNKNOWN = timedelta(seconds=2)
 REFETCH_AFTER = timedelta(seconds=1)
 """Before a file that was no picture is asked for again."""
 
+FRESH_URL_PATIENCE = timedelta(minutes=5)
+"""How long beyond its deadline a job may ask for a fresh address of the picture it has paid."""
+
+RECONCILE_AGAIN = 15.0
+"""Seconds until an object store that could not be asked for a paid picture is asked again."""
+
 CACHE_CONTROL = "public, max-age=31536000, immutable"
 """Of published pictures: their key carries the job's id, so they never change."""
 

@@ -46,10 +46,12 @@ def _ask_one(job: Job, services: Services) -> Progress | ImagegenError:
 def seen(job: Job, progress: Progress | ImagegenError, services: Services) -> Polled:
     """What to write of an answer that is no failure: the picture's URL, or when to ask again."""
     assert job.attempt_id is not None
-    later = services.clock.now() + cadence.next_poll(job, services)
+    now = services.clock.now()
+    later = now + cadence.next_poll(job, services)
     if isinstance(progress, ImagegenError) and progress.retry_after:
         later += timedelta(seconds=progress.retry_after)
-    rests = Polled(job_id=job.id, attempt_id=job.attempt_id, until=min(later, job.deadline_at))
+    until = min(later, job.deadline_at) if now < job.deadline_at else later
+    rests = Polled(job_id=job.id, attempt_id=job.attempt_id, until=until)
     if isinstance(progress, Ready):
         actual = progress.actual if progress.actual is not None else job.cost_estimated
         return replace(rests, result_url=progress.url, actual=actual, usage=progress.usage)

@@ -113,6 +113,7 @@ class Move:
     """One guarded step of a job: what `MOVES[name]` allows, and everything that is written with it.
 
     `held`: the claim this worker must still hold (None: no claim needed). `claim`: the new claim (None frees it).
+    `seen`: the status, and the stage unless None, that the job must still have, where the rule allows more.
     `until`: the new `next_run_at`; at an end, when it is announced again (None: not). `parked`: a wake-up that came
     meanwhile wins over `until`.
     `target`: the new status where the rule leaves it open (RETRY). A move with `facts` happens only while their
@@ -132,6 +133,7 @@ class Move:
     parked: bool = False
     waiting_for: str | None = None
     held: UUID | None = None
+    seen: tuple[Status, Stage | None] | None = None
     claim: UUID | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     new_attempt: NewAttempt | None = None
@@ -191,7 +193,7 @@ class Jobs(Protocol):
 
         None: not there to be taken (done, moved on, held by a live worker). A stored continuation is kept when
         `continuation` is None. For FETCH and PUBLISH a job is free when it has no claim or its lease has run out
-        (`next_run_at <= move.at`).
+        (`next_run_at <= move.at`). A parked job (`waiting_for`) is not there before its time, whoever hints at it.
         """
         ...
 

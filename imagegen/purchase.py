@@ -13,10 +13,10 @@ from imagegen.endings import fail, in_doubt, no_picture
 from imagegen.errors import BadArtifact, ImagegenError, PartUnavailable, StorageError
 from imagegen.jobs import Job
 from imagegen.outcomes import Lost, Outcome, Park, advanced
-from imagegen.ports import AttemptState, Entry, Facts, NewAttempt, Services
+from imagegen.ports import AttemptState, Entry, Facts, Move, NewAttempt, Services
 from imagegen.providers.base import Accepted, Delivered, NotSent, Order, Rejected, Submission, Unknown
 from imagegen.recording import commit, facts_of, move, patiently
-from imagegen.states import MoveName, Stage
+from imagegen.states import FailureStage, MoveName, Stage
 
 
 def buy(job: Job, order: Order, report: Callable[[bool], None], services: Services) -> tuple[Job, Submission] | None:
@@ -61,7 +61,7 @@ def _accepted(job: Job, answer: Accepted, services: Services) -> Outcome:
     accepted = move(
         job, MoveName.ACCEPT, services, cause="accepted", stage=Stage.POLL,
         until=policies.GRACE if at_once else first, parked=not at_once, waiting_for=None if at_once else "provider",
-        changes={"provider_job_id": answer.provider_job_id},
+        changes={"provider_job_id": answer.provider_job_id, "failures": 0},
         facts=facts_of(job, "accepted", provider_job_id=answer.provider_job_id, actual=answer.actual),
     )  # fmt: skip
     waiting = commit(accepted, services)
@@ -75,14 +75,27 @@ def _delivered(job: Job, answer: Delivered, services: Services) -> Outcome:
     assert job.attempt_id is not None
     try:
         _store(layout.attempt_key(job.attempt_id), answer.data, "application/octet-stream", services)
-        return keep(job, answer.data, answer.actual, answer.usage, services)
     except (PartUnavailable, StorageError) as error:
-        lost = StorageError(f"the paid picture could not be kept: {error}", {"billed": "yes"})
-        facts = facts_of(job, "failed", actual=answer.actual, usage=answer.usage, error=lost.document())
-        return no_picture(job, lost, answer.actual, services, facts=facts)
+        return _not_kept(job, answer, error, services)
+    try:
+        return keep(job, answer.data, answer.actual, answer.usage, services)
+    except StorageError as error:
+        return in_doubt(job, error, policies.RECONCILE_AGAIN, services, actual=answer.actual, usage=answer.usage)
 
 
-def keep(job: Job, data: bytes, actual: Decimal | None, usage: Mapping[str, Any], services: Services) -> Outcome:
+def _not_kept(job: Job, answer: Delivered, error: ImagegenError, services: Services) -> Outcome:
+    """Paid and lost. Another purchase would meet the same store, so none is made by itself."""
+    lost = StorageError(f"the paid picture could not be kept: {error}", {"billed": "yes"})
+    price = answer.actual if answer.actual is not None else job.cost_estimated or Decimal(0)
+    return fail(
+        job, lost, services,
+        facts=facts_of(job, "failed", actual=price, usage=answer.usage, error=lost.document()),
+        entries=(Entry(kind="waste", amount=price, attempt_id=job.attempt_id, always=True),),
+        changes={"cost_credits": price, "failure_stage": FailureStage.PERSISTING},
+    )  # fmt: skip
+
+
+def keep(job: Job, data: bytes, actual: Decimal | None, usage: Mapping[str, Any] | None, services: Services) -> Outcome:
     """Paid bytes become a blob under their digest, or turn out to be no picture."""
     try:
         picture = images.inspect(data)
@@ -93,11 +106,20 @@ def keep(job: Job, data: bytes, actual: Decimal | None, usage: Mapping[str, Any]
         job, MoveName.DELIVER, services, cause="delivered", stage=Stage.UPLOAD, until=policies.GRACE,
         changes={
             "blob_sha256": picture.sha256, "blob_content_type": picture.content_type, "billed": "yes",
-            "cost_credits": actual if actual is not None else job.cost_estimated,
+            "cost_credits": actual if actual is not None else job.cost_estimated, "failures": 0,
         },
         facts=facts_of(job, "succeeded", blob_sha256=picture.sha256, actual=actual, usage=usage),
     )  # fmt: skip
-    return advanced(commit(delivered, services))
+    return advanced(commit(delivered, services) or _proven(delivered, services))
+
+
+def _proven(delivered: Move, services: Services) -> Job | None:
+    """The picture of a job that was given up in doubt: it is paid, so the job goes on with it (law 3)."""
+    ended = patiently(lambda: services.jobs.get(delivered.job_id), services.clock)
+    if not ended.terminal or ended.billed != "unknown":
+        return None
+    changes = {**delivered.changes, "cost_uncertain": None}
+    return commit(replace(delivered, name=MoveName.PROVE, cause="late proof", changes=changes, seen=None), services)
 
 
 def _refused(job: Job, answer: Rejected | NotSent, services: Services) -> Outcome:

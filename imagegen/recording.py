@@ -10,24 +10,31 @@ from imagegen import policies
 from imagegen.errors import PartUnavailable
 from imagegen.jobs import Job
 from imagegen.ports import AttemptState, Clock, Facts, Move, Services
-from imagegen.states import MoveName
+from imagegen.states import MoveName, Stage, Status
 
 Answer = TypeVar("Answer")
 
-# Guarded by the attempt they speak of, not by the claim: the answer to a paid call counts however late it comes.
-_UNFENCED = {MoveName.ACCEPT, MoveName.DELIVER, MoveName.DOUBT, MoveName.REPEAT, MoveName.FAIL}
+_ANYWHERE = {MoveName.FAIL, MoveName.REPEAT}
+"""Moves whose rule allows more than the place where this worker saw the job."""
 
 
 def move(job: Job, name: MoveName, services: Services, *, until: timedelta | None = None, **fields: Any) -> Move:
-    """A move of this job as this worker sees it: now, under its claim, `until` counted from now."""
+    """A move of this job as this worker sees it: now, under its claim, `until` counted from now.
+
+    What is said of a paid call is guarded by its attempt, not by the claim: its answer counts however late it comes,
+    also after the job was handed to reconcile.
+    """
     now = services.clock.now()
+    paying = job.status is Status.GENERATING
+    stage = None if paying and job.stage is Stage.GENERATE else job.stage
     return Move(
         job_id=job.id,
         name=name,
         at=now,
         worker=services.worker,
         until=None if until is None else now + until,
-        held=None if name in _UNFENCED else job.claim,
+        held=None if paying else job.claim,
+        seen=(job.status, stage) if name in _ANYWHERE else None,
         **fields,
     )
 

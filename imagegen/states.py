@@ -113,7 +113,9 @@ MOVES: dict[MoveName, Rule] = {
     MoveName.HOLD: _rule({_S.PROCESSING}, _S.QUEUED, {_T.GENERATE}, "nothing bought: parked, or its worker was lost"),
     MoveName.REUSE: _rule({_S.PROCESSING}, _S.UPLOADING, {_T.GENERATE}, "the picture was bought before"),
     MoveName.SUBMIT: _rule({_S.PROCESSING}, _S.GENERATING, {_T.GENERATE}, "the intent to buy is committed"),
-    MoveName.REPEAT: _rule({_S.GENERATING}, _S.QUEUED, None, "not bought, or another purchase is allowed: again"),
+    MoveName.REPEAT: _rule(
+        {_S.GENERATING, _S.UPLOADING}, _S.QUEUED, None, "not bought, or another purchase is allowed: again"
+    ),
     MoveName.ACCEPT: _rule({_S.GENERATING}, None, {_T.GENERATE, _T.RECONCILE}, "the provider took the order"),
     MoveName.DOUBT: _rule({_S.GENERATING}, None, {_T.GENERATE, _T.RECONCILE}, "no answer: to be reconciled"),
     MoveName.DELIVER: _rule(

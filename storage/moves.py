@@ -54,6 +54,7 @@ class Shape:
     staged: bool
     parked: bool
     held: bool
+    seen: tuple[str, ...]
     attempt: bool
     facts: bool
     entries: bool
@@ -70,6 +71,7 @@ def shape(move: Move, *, claiming: bool = False) -> Shape:
         staged=move.stage is not None,
         parked=move.parked,
         held=move.held is not None,
+        seen=tuple(_seen(move)),
         attempt=move.new_attempt is not None,
         facts=move.facts is not None,
         entries=bool(move.entries),
@@ -93,6 +95,7 @@ def values(move: Move) -> dict[str, Any]:
         "until": move.until,
         "waiting_for": move.waiting_for,
         "held": move.held,
+        **{f"seen_{name}": value for name, value in _seen(move).items()},
         "claim": move.claim,
         **{f"to_{name}": value for name, value in move.changes.items()},
         **{f"picture_{name}": picture.get(name) for name in ("width", "height", "bytes")},
@@ -100,6 +103,11 @@ def values(move: Move) -> dict[str, Any]:
         **(attempts.fact_values(move.facts) if move.facts else {}),
         **(ledger.entry_values(move.entries) if move.entries else {}),
     }
+
+
+def _seen(move: Move) -> dict[str, str]:
+    status, stage = move.seen or (None, None)
+    return {name: value for name, value in (("status", status), ("stage", stage)) if value is not None}
 
 
 def among(column: ColumnElement[Any], wanted: Iterable[str]) -> ColumnElement[bool]:
@@ -128,6 +136,9 @@ def _guards(of: Shape) -> list[ColumnElement[bool]]:
         guards.append(row.claim == value("held", row.claim))
     elif of.claiming and of.name in FREE_TO_TAKE:
         guards.append(or_(row.claim.is_(None), row.next_run_at <= AT))
+    if of.claiming:
+        guards.append(or_(row.next_run_at <= AT, row.waiting_for.is_(None)))
+    guards += [row[name] == value(f"seen_{name}", row[name]) for name in of.seen]
     if of.facts:
         guards.append(row.attempt_id == value("fact_id", row.attempt_id))
     return guards

@@ -17,9 +17,12 @@ def finish_batch(self: Task, batch_id: str) -> str:
     return "closed" if endings.finish_batch(UUID(batch_id), app.services) else "open, or closed already"
 
 
-@app.task(name="imagegen.sweep")
+@app.task(name="imagegen.sweep", send_events=False)
 def sweep() -> str:
-    """Wakes what is due. A sweep that fails is no loss: beat sends the next one within a second."""
+    """Wakes what is due. A sweep that fails is no loss: beat sends the next one within a second.
+
+    It sends no events: two a second would bury every other task in Flower.
+    """
     taken = total = pipeline.sweep(app.services)
     while taken == policies.SWEEP_LIMIT:
         taken = pipeline.sweep(app.services)

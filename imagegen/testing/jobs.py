@@ -152,6 +152,7 @@ class MemoryJobs:
             job.status in rule.sources
             and (rule.stages is None or job.stage in rule.stages)
             and (move.held is None or job.claim == move.held)
+            and rules.as_seen(job, move)
             and (move.facts is None or job.attempt_id == move.facts.attempt_id)
         )
 
@@ -223,9 +224,7 @@ class MemoryJobs:
 
     def pollable(self, job_ids: Sequence[UUID], *, at: datetime) -> Sequence[Job]:
         asked = [self.jobs[job_id] for job_id in dict.fromkeys(job_ids) if job_id in self.jobs]
-        return [
-            job for job in asked if rules.polling(job) and (job.waiting_for is None or rules.at_or_before(job, at))
-        ]
+        return [job for job in asked if rules.polling(job) and (job.waiting_for is None or rules.at_or_before(job, at))]
 
     def polled(self, found: Sequence[Polled], *, at: datetime, worker: str, grace: timedelta) -> Sequence[Job]:
         arrived = []

@@ -47,8 +47,15 @@ def at_or_before(job: Job, at: datetime) -> bool:
 
 
 def taken(job: Job, move: Move) -> bool:
-    """Whether a live worker holds it."""
-    return move.name is not MoveName.CLAIM and job.claim is not None and not at_or_before(job, move.at)
+    """Whether a live worker holds it, or it is parked."""
+    held = move.name is not MoveName.CLAIM and job.claim is not None
+    return (held or job.waiting_for is not None) and not at_or_before(job, move.at)
+
+
+def as_seen(job: Job, move: Move) -> bool:
+    """Whether it still stands where the move saw it."""
+    status, stage = move.seen or (None, None)
+    return status in {None, job.status} and stage in {None, job.stage}
 
 
 def polling(job: Job) -> bool:

@@ -179,3 +179,10 @@ def test_a_longer_prompt_raises_the_upper_price() -> None:
     short, long = choose(**wanted, prompt_length=100), choose(**wanted, prompt_length=10_000)
     assert Decimal("0.0336") < short.estimate < long.estimate < choose(**wanted).estimate
     assert choose(**wanted, prompt_length=100, references=2).estimate > short.estimate
+
+
+def test_a_dead_model_is_refused_by_who_sold_it() -> None:
+    """A provider's own id of a dead model names its replacement, whichever provider comes first."""
+    with pytest.raises(InvalidRequest) as caught:
+        choose(request_model="gemini-2.5-flash-image")
+    assert "nano-banana-2.1" in str(caught.value)

@@ -63,6 +63,7 @@ NAMED: dict[str, Colour] = {
     for name, value in {**{name: name for name in (*_COMMON.split(), "tan", "teal")}, **_OWN}.items()
 }
 _HEX = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})\b", re.IGNORECASE)
+_CODED = re.compile(r"[\w -]{0,24}#")
 _WORD = re.compile(rf"\b({'|'.join(sorted(NAMED, key=len, reverse=True))})\b", re.IGNORECASE)
 
 
@@ -79,13 +80,13 @@ class Mood:
 
 
 MOODS: dict[str, Mood] = {
-    "night": Mood((16, 22, 56), (38, 52, 110), (98, 112, 172), (244, 240, 214), (46, 66, 96), dark=True),
-    "dawn": Mood((104, 138, 204), (242, 182, 170), (255, 226, 178), (255, 244, 214), (118, 142, 110)),
-    "day": Mood((62, 142, 214), (138, 200, 238), (228, 243, 246), (255, 246, 206), (98, 164, 92)),
-    "dusk": Mood((52, 38, 98), (188, 82, 112), (255, 176, 104), (255, 222, 150), (106, 72, 92)),
-    "storm": Mood((46, 58, 74), (90, 104, 120), (158, 168, 172), (214, 222, 226), (74, 92, 90), dark=True),
-    "neon": Mood((20, 12, 52), (92, 24, 128), (255, 92, 168), (124, 240, 255), (44, 26, 82), dark=True),
-    "mint": Mood((44, 120, 132), (124, 196, 182), (244, 240, 206), (255, 250, 224), (72, 138, 112)),
+    "night": Mood((22, 24, 88), (58, 62, 164), (160, 132, 214), (255, 244, 204), (44, 62, 124), dark=True),
+    "dawn": Mood((96, 140, 222), (252, 176, 172), (255, 226, 168), (255, 246, 216), (108, 152, 116)),
+    "day": Mood((38, 132, 224), (124, 200, 246), (236, 247, 240), (255, 246, 200), (92, 172, 88)),
+    "dusk": Mood((66, 44, 132), (222, 84, 122), (255, 182, 96), (255, 226, 150), (112, 70, 112)),
+    "storm": Mood((40, 62, 100), (84, 124, 152), (172, 204, 206), (224, 236, 236), (58, 100, 100), dark=True),
+    "neon": Mood((20, 12, 60), (96, 24, 140), (255, 84, 172), (124, 240, 255), (44, 26, 92), dark=True),
+    "mint": Mood((28, 128, 148), (112, 204, 190), (250, 244, 202), (255, 250, 224), (64, 148, 116)),
 }
 
 
@@ -99,8 +100,8 @@ def mix(one: Colour, other: Colour, share: float) -> Colour:
 
 
 def darker(colour: Colour, share: float = 0.3) -> Colour:
-    """Towards a deep blue-black."""
-    return mix(colour, (16, 16, 34), share)
+    """Towards a deep tone of the same hue, a little bluer, so that shade stays colour and never turns to grey."""
+    return mix(colour, (round(colour[0] * 0.2), round(colour[1] * 0.18), round(colour[2] * 0.28 + 8)), share)
 
 
 def lighter(colour: Colour, share: float = 0.3) -> Colour:
@@ -120,9 +121,13 @@ def vivid(random: Random) -> Colour:
 
 
 def found(text: str) -> list[Colour]:
-    """Hex codes and colour names in a text, in their order, each once."""
+    """Hex codes and colour names in a text, in their order, each once; a name right before its code is that code."""
     marks = [(match.start(), ImageColor.getrgb(match.group())[:3]) for match in _HEX.finditer(text)]
-    marks += [(match.start(), NAMED[match.group().lower()]) for match in _WORD.finditer(text)]
+    marks += [
+        (match.start(), NAMED[match.group().lower()])
+        for match in _WORD.finditer(text)
+        if not _CODED.match(text, match.end())
+    ]
     return list(dict.fromkeys(colour for _, colour in sorted(marks)))
 
 
@@ -136,19 +141,71 @@ def clear_of(colour: Colour, random: Random) -> Colour:
     return max((vivid(random) for _ in range(3)), key=lambda candidate: min(160.0, distance(candidate, colour)))
 
 
+def lightness(colour: Colour) -> float:
+    """How light a colour looks, 0 to 1 (the L of Oklab)."""
+    return _lab(colour)[0]
+
+
+def deep(colour: Colour, most: float = 0.52) -> Colour:
+    """The same hue, dark enough to be read on white paper."""
+    light, a, b = _lab(colour)
+    return colour if light <= most else _rgb(most, a * 1.1, b * 1.1)
+
+
 def mood_of(palette: Sequence[Colour], base: Mood) -> Mood:
-    """A mood drawn towards a palette: every part takes the palette's nearest colour, the light stays light."""
+    """A mood in a palette's hues: every part keeps about its lightness and takes the palette's nearest colour."""
     if len(palette) < 2:
         return base
-
-    def towards(colour: Colour, share: float) -> Colour:
-        return mix(colour, min(palette, key=lambda candidate: distance(candidate, colour)), share)
-
     return Mood(
-        towards(base.top, 0.75),
-        towards(base.middle, 0.6),
-        towards(base.horizon, 0.6),
-        towards(base.light, 0.3),
-        towards(base.land, 0.75),
+        _towards(base.top, palette, 0.9),
+        _towards(base.middle, palette, 0.8),
+        _towards(base.horizon, palette, 0.7),
+        _towards(base.light, palette, 0.35),
+        _towards(base.land, palette, 0.7),
         base.dark,
     )
+
+
+def _towards(colour: Colour, palette: Sequence[Colour], share: float) -> Colour:
+    light, a, b = _lab(colour)
+    known = [_lab(candidate) for candidate in palette]
+    near = min(known, key=lambda one: (0.35 * (one[0] - light)) ** 2 + (one[1] - a) ** 2 + (one[2] - b) ** 2)
+    strength = math.hypot(near[1], near[2])
+    # A pale swatch still names a hue: it is brought near the strength the light of this hour has there.
+    boost = min(2.2, max(1.15, 0.85 * math.hypot(a, b) / strength)) if strength > 0.02 else 1.0
+    return _rgb(
+        light + (near[0] - light) * 0.25, a + (near[1] * boost - a) * share, b + (near[2] * boost - b) * share
+    )
+
+
+def _lab(colour: Colour) -> tuple[float, float, float]:
+    """Oklab (Ottosson 2020) of an sRGB colour: lightness, green to red, blue to yellow."""
+    red, green, blue = (_linear(value / 255) for value in colour)
+    long = math.cbrt(0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue)
+    middle = math.cbrt(0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue)
+    short = math.cbrt(0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue)
+    return (
+        0.2104542553 * long + 0.7936177850 * middle - 0.0040720468 * short,
+        1.9779984951 * long - 2.4285922050 * middle + 0.4505937099 * short,
+        0.0259040371 * long + 0.7827717662 * middle - 0.8086757660 * short,
+    )
+
+
+def _rgb(light: float, a: float, b: float) -> Colour:
+    long = (light + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    middle = (light - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    short = (light - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    return (
+        _byte(4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short),
+        _byte(-1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short),
+        _byte(-0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short),
+    )
+
+
+def _linear(value: float) -> float:
+    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+
+def _byte(linear: float) -> int:
+    value = min(1.0, max(0.0, linear))
+    return round(255 * (value * 12.92 if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055))
