@@ -89,8 +89,9 @@ BREAKER_FAILURES, BREAKER_RESET = 5, 30
 QUEUES = ("generate", "poll", "transfer", "housekeeping")
 """Queues beside the entry queue, each `{namespace}.{kind}`: one kind of work never waits behind another."""
 
-VISIBILITY_TIMEOUT = 3600
-"""Redis redelivers what a worker took and never acknowledged after this; with early acknowledgement, only prefetch."""
+VISIBILITY_TIMEOUT = 120
+"""After this Redis gives back what a worker took and never acknowledged: requests whose worker was killed before their
+row was written. Hints that come twice do no harm. Longer than any countdown (`AUTORETRY`)."""
 
 CHORD_EXPIRES = 7 * 24 * 3600
 """How long a batch's chord may take; later the batch is closed by its guarded UPDATE alone."""

@@ -53,7 +53,8 @@ def seen(job: Job, progress: Progress | ImagegenError, services: Services) -> Po
     until = min(later, job.deadline_at) if now < job.deadline_at else later
     rests = Polled(job_id=job.id, attempt_id=job.attempt_id, until=until)
     if isinstance(progress, Ready):
-        actual = progress.actual if progress.actual is not None else job.cost_estimated
+        told = (progress.actual, job.cost_credits, job.cost_estimated)
+        actual = next((price for price in told if price is not None), None)
         return replace(rests, result_url=progress.url, actual=actual, usage=progress.usage)
     return rests
 

@@ -61,7 +61,7 @@ def _accepted(job: Job, answer: Accepted, services: Services) -> Outcome:
     accepted = move(
         job, MoveName.ACCEPT, services, cause="accepted", stage=Stage.POLL,
         until=policies.GRACE if at_once else first, parked=not at_once, waiting_for=None if at_once else "provider",
-        changes={"provider_job_id": answer.provider_job_id, "failures": 0},
+        changes={"provider_job_id": answer.provider_job_id, "cost_credits": answer.actual, "failures": 0},
         facts=facts_of(job, "accepted", provider_job_id=answer.provider_job_id, actual=answer.actual),
     )  # fmt: skip
     waiting = commit(accepted, services)

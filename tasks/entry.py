@@ -20,8 +20,15 @@ from imagegen.errors import IdempotencyConflict, ImagegenError, InvalidRequest, 
 from imagegen.ports import Admitted
 from tasks.celery import app
 
-# Nothing holds the message but this worker, so it is tried until PostgreSQL answers.
-UNTIL_ACCEPTED = {**policies.AUTORETRY, "autoretry_for": (PartUnavailable,), "max_retries": None}
+# A request that is no row yet exists in its message alone: it is tried until PostgreSQL answers, and acknowledged late,
+# so that a killed worker's messages come back after the visibility timeout. All other messages are hints.
+UNTIL_ACCEPTED = {
+    **policies.AUTORETRY,
+    "autoretry_for": (PartUnavailable,),
+    "max_retries": None,
+    "acks_late": True,
+    "ignore_result": True,
+}
 
 
 @app.task(bind=True, name="imagegen.generate_image", **UNTIL_ACCEPTED)

@@ -11,20 +11,22 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 PAPER, INK, FAINT, LINE = (251, 246, 234), (52, 42, 36), (140, 124, 108), (222, 208, 182)
 FRAME = (255, 253, 248)
-WIDTH, MARGIN, GAP = 1640, 96, 72
+WIDTH, MARGIN, GAP = 1640, 84, 56
 """Width of the sheet, paper around the pictures and between them, in pixels."""
-BORDER, CAPTION, HEAD, FOOT = 18, 72, 210, 140
+BORDER, CAPTION, HEAD, FOOT = 16, 66, 200, 136
 """Passe-partout of a picture, and the heights of its caption, of the sheet's head and of its foot, in pixels."""
 COLUMNS = 2
 
 
 @dataclass(frozen=True)
 class Plate:
-    """One picture of the sheet: its bytes, and what stands below it on the left and on the right."""
+    """One picture of the sheet: its bytes, and what stands below it: title on the left, note on the right, and between
+    them a faint detail where there is room for it."""
 
     data: bytes
     title: str
     note: str
+    detail: str = ""
 
 
 def contact_sheet(title: str, subtitle: str, plates: Sequence[Plate], footer: str) -> bytes:
@@ -57,9 +59,7 @@ def _height(picture: Image.Image, cell: int) -> int:
     return ceil((cell - 2 * BORDER) * picture.height / picture.width) + 2 * BORDER
 
 
-def _plate(
-    sheet: Image.Image, picture: Image.Image, plate: Plate, left: int, top: int, cell: int, height: int
-) -> None:
+def _plate(sheet: Image.Image, picture: Image.Image, plate: Plate, left: int, top: int, cell: int, height: int) -> None:
     """A picture in its passe-partout, standing on the row's base line, with a soft shadow and its caption."""
     tall = _height(picture, cell)
     top += height - tall
@@ -68,11 +68,15 @@ def _plate(
     draw.rectangle((left, top, left + cell - 1, top + tall - 1), fill=FRAME, outline=LINE)
     inside = (cell - 2 * BORDER, tall - 2 * BORDER)
     sheet.paste(picture.resize(inside, Image.Resampling.LANCZOS), (left + BORDER, top + BORDER))
-    base = top + tall + 34
-    note = _font(24)
-    room = cell - draw.textlength(plate.note, note) - 24
-    draw.text((left, base), _cut(draw, plate.title, _font(32), room), INK, _font(32), anchor="lt")
-    draw.text((left + cell, base + 5), plate.note, FAINT, note, anchor="rt")
+    base = top + tall + 50
+    large, small = _font(30), _font(25)
+    room = cell - draw.textlength(plate.note, small) - 24
+    title = _cut(draw, plate.title, large, room)
+    draw.text((left, base), title, INK, large, anchor="ls")
+    taken = draw.textlength(f"{title}   ", large)
+    if draw.textlength(plate.detail, small) <= room - taken:
+        draw.text((left + taken, base), plate.detail, FAINT, small, anchor="ls")
+    draw.text((left + cell, base), plate.note, INK, small, anchor="rs")
 
 
 def _shadow(sheet: Image.Image, left: int, top: int, width: int, height: int) -> None:

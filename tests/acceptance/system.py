@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import psycopg2
 import redis
+from celery import Celery
 
 from imagegen.cli.up import Options, Running, running
 from imagegen.client import Client
@@ -25,6 +26,7 @@ from imagegen.emulator import Emulator
 from imagegen.settings import Settings
 from storage.engine import Database
 from storage.jobs import PostgresJobs
+from tests.acceptance import command_line
 
 ROOT = Path(__file__).parents[2]
 IMAGEGEN = Path(sys.executable).parent / "imagegen"
@@ -95,11 +97,7 @@ def cli(*words: str, home: Path, env: Mapping[str, str] | None = None, timeout: 
     """Runs `imagegen …` in the checkout with this home and nothing configured around it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEGEN_")}
     whole = {**kept, "IMAGEGEN_HOME": str(home), "COLUMNS": "200", **(env or {})}
-    return Told(
-        subprocess.run(
-            [str(IMAGEGEN), *words], capture_output=True, text=True, cwd=ROOT, env=whole, timeout=timeout, check=False
-        )
-    )
+    return Told(command_line.run(words, whole, ROOT, timeout))
 
 
 @contextmanager
@@ -114,6 +112,11 @@ def started(home: Path, emulator: Emulator, **told: str) -> Iterator[System]:
     options = Options(durable=False, flower=False, report=lambda line: None)
     with running(plan, options) as run:
         yield System(run, emulator)
+
+
+def sender(system: System) -> Celery:
+    """A bare Celery app on the system's broker."""
+    return Celery("test", broker=system.settings.broker, backend=None, set_as_current=False)
 
 
 def until(look: Callable[[], Seen], seconds: float = 30, every: float = 0.05) -> Seen:

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from celery import Celery
 
 from imagegen.client import Batch
-from tests.acceptance.system import System, until, words
+from tests.acceptance.system import System, sender, until, words
 
 LINKS = {"generate": "generate", "poll": "poll", "download": "transfer", "upload": "transfer"}
 
@@ -61,11 +60,6 @@ def watched(system: System) -> Iterator[Watched]:
         stop.set()
         listener.join(10)
         app.close()
-
-
-def sender(system: System) -> Celery:
-    """A bare Celery app on the system's broker."""
-    return Celery("test", broker=system.settings.broker, backend=None, set_as_current=False)
 
 
 def test_the_chord_closes_the_batch(system: System) -> None:

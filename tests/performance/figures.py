@@ -19,6 +19,10 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
+SERVERS = ("postgres", "redis")
+"""Their memory is shared between processes, so that a sum over them says nothing."""
+
+
 @dataclass(frozen=True)
 class Counted:
     """One run as it was counted. Times in seconds; `cpu` by part; `lags` provider ready to published."""
@@ -93,7 +97,7 @@ def figures(run: Counted) -> Figures:
         job_statements=said.get("job"),
         poll_statements=said.get("poll"),
         sweep_statements=said.get("sweep"),
-        grown_mb=sum(run.grown.values()) / 1e6,
+        grown_mb=sum(size for part, size in run.grown.items() if part not in SERVERS) / 1e6,
     )
 
 

@@ -26,7 +26,7 @@ ROWS = (
     ("SQL statements per job: claims and moves", "job_statements", "{:.2f}"),
     ("  polls", "poll_statements", "{:.2f}"),
     ("  sweep", "sweep_statements", "{:.2f}"),
-    ("memory grown during the run (MB)", "grown_mb", "{:.0f}"),
+    ("memory the workers gained during the run (MB)", "grown_mb", "{:.0f}"),
 )
 PICTURE_COLUMNS = ("original", "to", "verify", "publish", "Pillow", "bytes", "Pillow bytes")
 

@@ -46,6 +46,16 @@ def test_pictures_of_other_shapes_keep_them() -> None:
         assert abs((right - left) / (bottom - top) - ratio) < 0.02
 
 
+def test_a_detail_stands_beside_the_title() -> None:
+    """Model and seconds are written below a picture where there is room, and a long title leaves them out."""
+
+    def sheet(title: str, detail: str) -> bytes:
+        return contact_sheet("t", "s", [Plate(picture("red"), title, "$0.04", detail)], "f")
+
+    assert sheet("Ondine", "nano-banana-2") != sheet("Ondine", "")
+    assert sheet("Ondine " * 30, "nano-banana-2") == sheet("Ondine " * 30, "")
+
+
 def where(data: bytes, colour: str) -> tuple[int, int, int, int]:
     """The box around the pixels of exactly this colour."""
     with Image.open(BytesIO(data)) as opened:

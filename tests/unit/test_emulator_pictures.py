@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from imagegen.emulator import sizes
 from imagegen.emulator.picture.brief import read
-from imagegen.emulator.picture.colour import NAMED, found
+from imagegen.emulator.picture.colour import MOODS, NAMED, distance, found, lightness, mood_of
 from imagegen.emulator.picture.sitting import Sitting
 from imagegen.emulator.picture.studio import Studio
 from imagegen.emulator.references import NotAPicture, References
@@ -110,9 +110,67 @@ def test_a_name_is_found_where_there_is_one(prompt: str, name: str | None) -> No
     assert read(prompt).name == name
 
 
+KEEPER = (
+    "A reference picture of one character: a single figure, clearly lit and fully in frame.\n"
+    "Grandfather Pell: The last keeper; very tall, narrow, pale skin; outfit: a brick red #A83A2A pullover darned in "
+    "cream #F3E6CB, charcoal #3B3A3C trousers; hair: a white beard, a bald freckled crown under a knitted cap; "
+    "accessories: half-moon spectacles; palette: lead brick red #A83A2A, cream #F3E6CB.\n"
+    "Pose: a lit lamp held out at arm's length. Setting: inside the lighthouse, dusk blue in a window.\n\n"
+    "Style: loose watercolour.\nColour palette: paper cream #FBF4E4, tide blue #4F8FA8, lamp gold #F7C65B.\n"
+    "Avoid: a crown, night."
+)
+
+
+def test_a_whole_brief_is_followed() -> None:
+    """A character's own palette dresses it, its words shape it, its setting says where it is."""
+    brief = read(KEEPER)
+    one = brief.figure
+    assert (one.cloth, one.trim, one.colours.trousers) == ((168, 58, 42), (243, 230, 203), (59, 58, 60))
+    assert (brief.scene, brief.light, brief.manner) == ("room", "dusk", "soft")
+    assert (one.hat, one.hair, one.beard, one.eyewear) == ("cap", "bald", True, "glasses")
+    assert (one.prop, one.pose, one.outfit) == ("lantern", "offer", "tunic")
+    assert one.stature > 1 > one.breadth
+    assert "#" not in brief.caption
+
+
+def test_a_crown_is_worn_only_where_it_is_meant() -> None:
+    """The crown of a head is no headgear, a king's is."""
+    assert read("Old Sam: a man with a bald brown crown").figure.hat is None
+    assert read("Sam: a man with a golden crown").figure.hat == "crown"
+    assert read("King Sam").figure.hat == "crown"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind"),
+    [
+        ("a red fox in the snow", "fox"),
+        ("Bramble: a hedgehog in a green waistcoat with a pocket watch", "hedgehog"),
+        ("a hedgehog holding a lantern", "hedgehog"),
+        ("Ondine: a whale calf made of mist; palette: violet #7C5BB5, teal #1E9C97", "whale"),
+        ("a girl with two braids and a spyglass", "human"),
+    ],
+)
+def test_bodies_follow_the_words(prompt: str, kind: str) -> None:
+    """Animals have the bodies of their kind, and every body can be drawn in every shape of picture."""
+    assert read(prompt).figure.kind == kind
+    for size in ((120, 160), (160, 90), (320, 40), (40, 320)):
+        assert drawn(Sitting(prompt, *size)).size == size
+
+
+@pytest.mark.parametrize("light", sorted(MOODS))
+def test_a_palette_tints_the_light_and_leaves_it_its_contrast(light: str) -> None:
+    """A mood in a style's colours is another one, and its sky still runs from deep to light."""
+    base = MOODS[light]
+    tinted = mood_of(found("#FBF4E4, #5A4030, #4F8FA8, #F7C65B"), base)
+    assert max(distance(base.top, tinted.top), distance(base.horizon, tinted.horizon)) > 8
+    assert lightness(tinted.horizon) - lightness(tinted.top) > 0.12
+    assert mood_of(found("teal"), base) == base
+
+
 def test_colours_are_found_as_codes_and_words() -> None:
     """Hex codes and colour names in their order, each once."""
     assert found("#2a9d8f, teal, #2A9D8F and #fff") == [(42, 157, 143), NAMED["teal"], (255, 255, 255)]
+    assert found("brick red #A83A2A and deep blue-grey #8B9DB0") == [(168, 58, 42), (139, 157, 176)]
 
 
 def test_a_reference_shows_in_the_picture() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from random import Random
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from imagegen.emulator.picture.brief import Brief
 from imagegen.emulator.picture.colour import Colour, Mood, lighter, mix
@@ -13,21 +13,23 @@ from imagegen.emulator.picture.colour import Colour, Mood, lighter, mix
 SHRINK = 8
 
 
-def paint(brief: Brief, size: tuple[int, int], random: Random) -> Image.Image:
+def sun_of(random: Random) -> tuple[float, float]:
+    """Where the sun or the moon stands, in shares of the picture: to the left or the right of somebody's head."""
+    across = random.uniform(0.72, 0.86) if random.random() < 0.5 else random.uniform(0.14, 0.28)
+    return across, random.uniform(0.12, 0.24)
+
+
+def paint(brief: Brief, size: tuple[int, int], sun: tuple[float, float], random: Random) -> Image.Image:
     """The sky over the whole canvas, with its sun or moon, clouds and stars."""
     width, height = size
     small = _gradient(brief.mood, (max(8, width // SHRINK), max(8, height // SHRINK)))
-    sun = (
-        random.uniform(0.55, 0.85) if random.random() < 0.5 else random.uniform(0.15, 0.45),
-        random.uniform(0.14, 0.3),
-    )
     _glow(small, brief.mood, sun)
     if brief.scene != "space":
         _clouds(small, brief, random)
-    sky = small.resize(size, Image.Resampling.BICUBIC)
+    sky = small.resize(size, Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(sky)
     if (brief.mood.dark and brief.light != "storm") or brief.scene == "space":
-        _stars(draw, size, random, 260 if brief.scene == "space" else 120)
+        _stars(draw, size, random, 260 if brief.scene == "space" else 150)
     _disc(draw, brief, size, sun)
     return sky
 
@@ -48,25 +50,33 @@ def _gradient(mood: Mood, size: tuple[int, int]) -> Image.Image:
 def _glow(small: Image.Image, mood: Mood, sun: tuple[float, float]) -> None:
     width, height = small.size
     radius = round(min(width, height) * 0.62)
-    halo = Image.radial_gradient("L").resize((radius * 2, radius * 2)).point(lambda value: max(0, 150 - value))
-    box = (round(sun[0] * width) - radius, round(sun[1] * height) - radius)
-    small.paste(mood.light, box, halo)
+    halo = Image.radial_gradient("L").resize((radius * 2, radius * 2)).point(lambda value: max(0, 175 - value))
+    light = Image.new("RGB", small.size)
+    light.paste(mood.light, (round(sun[0] * width) - radius, round(sun[1] * height) - radius), halo)
+    # Added as light is, not mixed as paint is: yellow over blue would give grey.
+    small.paste(ImageChops.screen(small, light))
 
 
 def _clouds(small: Image.Image, brief: Brief, random: Random) -> None:
     width, height = small.size
     layer = Image.new("L", small.size, 0)
     draw = ImageDraw.Draw(layer)
-    for _ in range(9 if brief.light == "storm" else 5):
-        x, y = random.uniform(-0.1, 1.0) * width, random.uniform(0.06, 0.42) * height
-        length = random.uniform(0.12, 0.3) * max(width, height)
-        strength = random.randint(60, 130)
-        for puff in range(6):
-            across = x + length * puff / 6
-            size = height * random.uniform(0.02, 0.05) * (1.6 - abs(puff - 2.5) / 2.5)
-            draw.ellipse((across - size * 2, y - size, across + size * 2, y + size), fill=strength)
-    colour = (70, 78, 92) if brief.light == "storm" else lighter(mix(brief.mood.horizon, brief.mood.light, 0.5), 0.3)
-    small.paste(colour, (0, 0), layer.filter(ImageFilter.GaussianBlur(1.3)))
+    for _ in range(8 if brief.light == "storm" else 5):
+        x, y = random.uniform(-0.1, 1.0) * width, random.uniform(0.06, 0.4) * height
+        puff = random.uniform(0.02, 0.042) * max(width, height)
+        count = random.randint(4, 6)
+        strength = random.randint(110, 190)
+        for step in range(count):
+            size = puff * (0.65 + 0.75 * math.sin(math.pi * (step + 0.5) / count)) * random.uniform(0.85, 1.15)
+            across = x + step * puff * 1.15
+            draw.ellipse((across - size, y - size, across + size, y + size * 0.5), fill=strength)
+        draw.rounded_rectangle(
+            (x - puff * 1.2, y - puff * 0.2, x + puff * 1.15 * count, y + puff * 0.5), puff * 0.35, fill=strength
+        )
+    mood = brief.mood
+    pale = lighter(mix(mood.horizon, mood.light, 0.5), 0.45)
+    colour = lighter(mix(mood.middle, mood.horizon, 0.4), 0.08) if mood.dark else pale
+    small.paste(colour, (0, 0), layer.filter(ImageFilter.GaussianBlur(max(1.0, min(small.size) / 110))))
 
 
 def _stars(draw: ImageDraw.ImageDraw, size: tuple[int, int], random: Random, count: int) -> None:

@@ -39,7 +39,8 @@ STATURE = {"tall": 1.3, "small": 0.8, None: 1.0}
 """How long legs and trunk are beside a head, by the word."""
 BREADTH = {"narrow": 0.9, "round": 1.1, None: 1.0}
 _NO_HAT = re.compile(r"\bbald\b[\w\s-]{0,20}\bcrown\b|\bcrown of (?:the|his|her) head\b", re.IGNORECASE)
-_FACED = re.compile(r"\b\w+\s+(?:\w+\s+)?(?:face|faced|eyes|hair|braids|beard)\b", re.IGNORECASE)
+_FIRST_FIELD = re.compile(r";\s*[\w -]{1,20}:")
+_FACED = re.compile(r"\b\w{1,20}\s+(?:\w{1,20}\s+)?(?:face|faced|eyes|hair|braids|beard)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def read(prompt: str, seed: int = 0) -> Brief:
     thrown_scene = random.choice(("hills", "sea", "forest", "snow", "castle", "city"))
     thrown_light = random.choice(("day", "dawn", "dusk", "day", "mint"))
     scene = "room" if place & INDOORS else weighed(SCENES, ((place, 3), (look, 1), (style, 1))) or thrown_scene
-    light = weighed(LIGHTS, ((place, 2), (style, 2), (look, 1))) or ("night" if scene == "space" else thrown_light)
+    light = weighed(LIGHTS, ((place, 2), (style, 2), (look - {"dark"}, 1))) or (
+        "night" if scene == "space" else thrown_light
+    )
     palette = found(parts.palette) or found(parts.style)
     figure = _figure(parts, random, palette)
     return Brief(
@@ -123,7 +126,7 @@ def _figure(parts: Parts, random: Random, palette: list[Colour]) -> Figure:
     words = tokens(_NO_HAT.sub("bald", parts.look if "outfit" in field else parts.wanted))
     held = tokens(" ".join((field.get("accessories", ""), field.get("pose", ""))))
     kind = weighed(KINDS, ((words, 1), (tokens(field.get("silhouette", "")), 1))) or "human"
-    shapes = tokens(_FACED.sub("", parts.look.split(";")[0] or parts.wanted))
+    shapes = tokens(_FACED.sub("", _FIRST_FIELD.split(parts.look)[0] or parts.wanted))
     outfit = weighed(OUTFITS, ((tokens(field.get("outfit", "")), 3), (words, 1)))
     bare = kind not in ("human", "robot") and outfit is None
     thrown = (

@@ -8,6 +8,8 @@ from imagegen.emulator.picture.colour import Colour, darker, lighter, mix
 from imagegen.emulator.picture.land import PLACES, Canvas
 
 WINDOW: Colour = (255, 226, 138)
+CLOCKS = frozenset({"clock", "clocks", "pendulum", "pendulums", "clock-mender", "clockmaker", "watchmaker"})
+SEASIDE = frozenset({"lighthouse", "sea", "cove", "harbour", "harbor", "beach", "coast", "keeper"})
 
 
 def city(canvas: Canvas) -> None:
@@ -62,19 +64,29 @@ def _windows(canvas: Canvas, house: tuple[float, float, float], lit: Colour, wid
 def room(canvas: Canvas) -> None:
     """A warm wall with a window to the sky, shelves of books, a lamp, boards and a rug."""
     draw, unit, width, height = canvas.draw, canvas.unit, canvas.width, canvas.height
-    wall = mix(canvas.brief.mood.land, (196, 160, 128), 0.5)
+    mood = canvas.brief.mood
+    wall = (
+        lighter(mix(mood.land, mood.middle, 0.3), 0.08)
+        if mood.dark
+        else mix((255, 236, 206), canvas.random.choice((mood.horizon, mood.middle, canvas.brief.accent)), 0.26)
+    )
     floor = height * 0.8
-    left, right, top, low = width * 0.36, width * 0.66, height * 0.1, height * 0.58
+    left, right, top, low = width * 0.05, width * 0.34, height * 0.1, height * 0.56
+    _sea_outside(canvas, (left, low))
     for box in ((0, 0, width, top), (0, 0, left, floor), (right, 0, width, floor), (0, low, width, floor)):
         draw.rectangle(box, fill=wall)
-    frame = lighter(wall, 0.45)
+    for row in range(7):
+        y = low + (floor - low) * (0.2 + row * 0.13)
+        draw.line((0, y, width, y), fill=darker(wall, 0.05), width=max(1, round(unit * 0.2)))
+    frame = mix((150, 96, 62), wall, 0.15)
     for x in (left, (left + right) / 2, right):
         draw.rectangle((x - unit * 0.6, top - unit, x + unit * 0.6, low + unit), fill=frame)
     for y in (top, (top + low) / 2, low):
         draw.rectangle((left - unit * 1.2, y - unit * 0.6, right + unit * 1.2, y + unit * 0.6), fill=frame)
-    _shelf(canvas, (0.03 * width, 0.14 * height, 0.29 * width, floor))
-    _shelf(canvas, (0.73 * width, 0.14 * height, 0.97 * width, floor))
-    boards = mix(wall, (110, 70, 50), 0.6)
+    _shelf(canvas, (0.7 * width, 0.12 * height, 0.98 * width, floor))
+    if canvas.brief.words & CLOCKS:
+        _pendulums(canvas)
+    boards = mix(wall, (172, 104, 62), 0.7)
     draw.rectangle((0, floor, width, canvas.bottom), fill=boards)
     for line in range(9):
         x = width * line / 8
@@ -87,10 +99,32 @@ def room(canvas: Canvas) -> None:
     draw.ellipse((width * 0.21, height * 0.87, width * 0.79, height * 1.03), fill=canvas.brief.accent)
 
 
+def _sea_outside(canvas: Canvas, corner: tuple[float, float]) -> None:
+    """Water up to half the window, of a house by the sea."""
+    if canvas.brief.words & SEASIDE:
+        mood, top = canvas.brief.mood, corner[1] - canvas.height * 0.16
+        canvas.draw.rectangle((corner[0], top, canvas.width * 0.36, corner[1]), fill=mix(mood.top, mood.middle, 0.3))
+        canvas.draw.line(
+            (corner[0], top, canvas.width * 0.36, top), fill=mood.light, width=max(1, round(canvas.unit / 4))
+        )
+
+
+def _pendulums(canvas: Canvas) -> None:
+    """Clockwork hung from the ceiling, each at its own moment."""
+    random, draw, unit = canvas.random, canvas.draw, canvas.unit
+    for step in range(6):
+        x, low = canvas.width * (0.08 + step * 0.17), canvas.height * random.uniform(0.05, 0.24)
+        swing, r = unit * random.uniform(-3, 3), unit * random.uniform(1.3, 2.4)
+        draw.line((x, 0, x + swing, low), fill=(120, 82, 60), width=max(1, round(unit * 0.28)))
+        draw.ellipse((x + swing - r, low - r, x + swing + r, low + r), fill=(196, 138, 52))
+        r *= 0.78
+        draw.ellipse((x + swing - r, low - r, x + swing + r, low + r), fill=(252, 206, 104))
+
+
 def _shelf(canvas: Canvas, box: tuple[float, float, float, float]) -> None:
     random, draw, unit = canvas.random, canvas.draw, canvas.unit
     left, top, right, low = box
-    wood = darker(mix(canvas.brief.mood.land, (122, 82, 56), 0.7), 0.25)
+    wood = darker(mix(canvas.brief.mood.land, (164, 100, 60), 0.8), 0.15)
     draw.rectangle(box, fill=wood)
     tall = (low - top) / 5
     for row in range(5):
@@ -100,9 +134,9 @@ def _shelf(canvas: Canvas, box: tuple[float, float, float, float]) -> None:
         while x < right - unit * 3:
             thick, high = unit * random.uniform(0.9, 2.0), tall * random.uniform(0.55, 0.86)
             spine = random.choice(
-                (canvas.brief.accent, canvas.brief.figure.trim, (196, 164, 104), (92, 116, 140), (168, 84, 72))
+                (canvas.brief.accent, canvas.brief.figure.trim, (244, 196, 96), (78, 142, 178), (214, 92, 74))
             )
-            draw.rectangle((x, base - high, x + thick, base), fill=mix(spine, wood, 0.25))
+            draw.rectangle((x, base - high, x + thick, base), fill=mix(spine, wood, 0.12))
             x += thick + unit * random.choice((0.15, 0.15, 0.15, 1.6))
 
 

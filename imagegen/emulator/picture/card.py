@@ -8,7 +8,7 @@ from functools import lru_cache
 from PIL import Image, ImageDraw, ImageFont
 
 from imagegen.emulator.picture.brief import Brief
-from imagegen.emulator.picture.colour import darker, luminance
+from imagegen.emulator.picture.colour import deep
 from imagegen.emulator.picture.sitting import Sitting
 
 Box = tuple[int, int, int, int]
@@ -42,7 +42,7 @@ def lay(image: Image.Image, brief: Brief, sitting: Sitting, box: Box) -> None:
     drop = max(1, pad // 5)
     draw.rounded_rectangle((left + drop, top + drop, right + drop, low + drop), radius, fill=(34, 30, 46))
     draw.rounded_rectangle(box, radius, fill=PAPER)
-    accent = brief.accent if luminance(brief.accent) < 150 else darker(brief.accent, 0.45)
+    accent = deep(brief.accent, 0.56)
     draw.rounded_rectangle((left + pad // 2, top + pad, left + pad, low - pad), pad // 4, fill=accent)
     inside = (left + round(pad * 1.7), top + round(pad * 0.75), right - pad, low - round(pad * 0.6))
     foot = _footer(draw, sitting, inside)
@@ -51,7 +51,7 @@ def lay(image: Image.Image, brief: Brief, sitting: Sitting, box: Box) -> None:
         size = _fit(draw, brief.name, inside[2] - inside[0], round((low - top) * 0.33))
         draw.text((inside[0], y), brief.name, fill=accent, font=font(size))
         y += round(size * 1.16)
-    _words(draw, brief.caption, (inside[0], y, inside[2], foot), (low - top) * (0.22 if brief.name else 0.27))
+    _words(draw, brief.caption, (inside[0], y, inside[2], foot), (low - top) * (0.22 if brief.name else 0.3))
 
 
 def _footer(draw: ImageDraw.ImageDraw, sitting: Sitting, box: Box) -> int:

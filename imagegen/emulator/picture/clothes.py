@@ -14,7 +14,7 @@ HAIRS: tuple[Colour, ...] = (
     (74, 44, 34), (128, 72, 38), (232, 186, 92), (44, 38, 56), (188, 82, 38), (232, 230, 236)
 )  # fmt: skip
 SKINS: dict[str, Colour] = {
-    "pale fair ivory porcelain": (255, 222, 200),
+    "pale fair ivory porcelain": (252, 210, 180),
     "dark deep black": (122, 76, 54),
     "light tan olive": (230, 180, 138),
     "warm brown": (178, 112, 74),
@@ -33,7 +33,9 @@ _HAIRED = re.compile(
     rf"\b({'|'.join(NAMED)})[\s-]+(?:\w+[\s-]+)?(?:hair|haired|braids?|curls|coils|fur|furred|beard|spines)\b",
     re.IGNORECASE,
 )
-_SKINNED = re.compile(r"((?:[a-z-]+\s+){1,2})skin\b", re.IGNORECASE)
+_BODY = re.compile(r"\b(?:[\w-]{1,20}\s+){1,2}(?:skin|hair|eyes|braids|curls|coils|beard|fur|cape|cloak|cap|hat|hood)\b")
+_OLD = re.compile(r"\b[Oo]ld (?:man|woman|lady|[A-Z]\w+)")
+_SKINNED = re.compile(r"\b((?:[a-z-]{1,20}\s+){1,2})skin\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,14 @@ def dressed(parts: Parts, kind: str, palette: list[Colour], random: Random) -> C
     )
 
 
-def _own(parts: Parts, worn: dict[str, Colour], fur: Colour | None) -> tuple[Colour | None, Colour | None, Colour | None]:
+def _own(
+    parts: Parts, worn: dict[str, Colour], fur: Colour | None
+) -> tuple[Colour | None, Colour | None, Colour | None]:
     """The lead colour, the accent and a third: of the character's palette, else of what is worn, else of the look."""
     own = found(parts.fields.get("palette", "")) or found(parts.fields.get("outfit", ""))
     if not own:
-        look = [colour for colour in found(parts.look or parts.wanted) if colour != fur]
-        own = list(dict.fromkeys([*worn.values(), *([] if fur is None and not worn else look)]))
+        look = found(_BODY.sub("", parts.look or parts.wanted))
+        own = list(dict.fromkeys([*worn.values(), *(colour for colour in look if colour != fur)]))
     first, second, third, *_ = [*own, None, None, None]
     return first, second, third
 
@@ -107,7 +111,7 @@ def _hair(parts: Parts, kind: str, thrown: Colour) -> Colour:
         colour = field[0] if field else NAMED[str(said and said[1]).lower()]
         return darker(colour, 0.35) if "dark" in tokens(parts.fields.get("hair", "")) else colour
     if kind == "human":
-        return (236, 232, 232) if tokens(parts.wanted) & OLD else thrown
+        return (236, 232, 232) if tokens(parts.wanted) & OLD or _OLD.search(parts.wanted) else thrown
     named = re.search(rf"\b({'|'.join(NAMED)})\s+(?:\w+\s+)?{kind}\b", parts.wanted, re.IGNORECASE)
     fur = NAMED[named[1].lower()] if named else FURS[kind]
     return mix(fur, FURS[kind], 0.35) if named and named[1].lower() == "red" else fur

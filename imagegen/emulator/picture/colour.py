@@ -172,10 +172,10 @@ def _towards(colour: Colour, palette: Sequence[Colour], share: float) -> Colour:
     near = min(known, key=lambda one: (0.35 * (one[0] - light)) ** 2 + (one[1] - a) ** 2 + (one[2] - b) ** 2)
     strength = math.hypot(near[1], near[2])
     # A pale swatch still names a hue: it is brought near the strength the light of this hour has there.
+    kinship = (near[1] * a + near[2] * b) / max(1e-6, strength * math.hypot(a, b)) if strength > 0.02 else 1.0
+    share *= max(0.25, 0.5 + kinship / 2)
     boost = min(2.2, max(1.15, 0.85 * math.hypot(a, b) / strength)) if strength > 0.02 else 1.0
-    return _rgb(
-        light + (near[0] - light) * 0.25, a + (near[1] * boost - a) * share, b + (near[2] * boost - b) * share
-    )
+    return _rgb(light + (near[0] - light) * 0.25, a + (near[1] * boost - a) * share, b + (near[2] * boost - b) * share)
 
 
 def _lab(colour: Colour) -> tuple[float, float, float]:

@@ -2,48 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
 
 from imagegen.emulator.picture.brief import Figure
 from imagegen.emulator.picture.colour import Colour, darker, lighter, mix
+from imagegen.emulator.picture.pen import Pen, Point
 
-Point = tuple[float, float]
 X, Y, R = 0.0, 81.0, 16.5
-INK: Colour = (38, 32, 48)
+INK: Colour = (44, 30, 52)
+FRAME: Colour = (92, 58, 44)
 
 
-class Hand(Protocol):
-    """What draws: lengths in units, y upwards."""
-
-    def shape(self, points: list[Point], fill: Colour) -> None: ...
-
-    def oval(self, x: float, y: float, across: float, up: float, fill: Colour) -> None: ...
-
-    def box(self, x: float, y: float, right: float, top: float, fill: Colour, radius: float = 0) -> None: ...
-
-    def limb(self, points: list[Point], thick: float, fill: Colour) -> None: ...
-
-    def arc(
-        self, x: float, y: float, across: float, up: float, turn: tuple[int, int], thick: float, fill: Colour
-    ) -> None: ...
+REACH = {
+    "wizard": 119, "crown": 110, "helmet": 114, "bubble": 106, "fedora": 106, "cap": 105, "hood": 108, "rabbit": 122,
+    "fox": 111, "cat": 107, "bear": 103, "robot": 111, "spiky": 109, "bun": 109, "curly": 108,
+}  # fmt: skip
+"""The height of heads, hats and hair that are higher than others, in units."""
 
 
-def draw_back_hair(pen: Hand, figure: Figure) -> None:
+def furred(figure: Figure) -> Colour:
+    """Skin, or fur, or tin."""
+    return figure.colours.skin if figure.kind == "human" else lighter(figure.colours.hair, 0.12)
+
+
+def draw_back_hair(pen: Pen, figure: Figure) -> None:
     """What falls behind the shoulders."""
     if figure.kind != "human":
         return
-    hair = darker(figure.hair_colour, 0.14)
+    hair = darker(figure.colours.hair, 0.14)
     if figure.hair == "long":
         pen.oval(X, Y, R + 3.4, R + 2.6, hair)
         pen.shape([(-R - 3, Y), (R + 3, Y), (R + 4.5, 52), (8, 49), (-8, 49), (-R - 4.5, 52)], hair)
     elif figure.hair == "curly":
-        for x, y, r in ((-17, 84, 7), (17, 84, 7), (-16, 74, 6), (16, 74, 6), (-11, 95, 8), (11, 95, 8), (0, 99, 8)):
+        for x, y, r in (
+            (-17.0, 84.0, 7.0),
+            (17, 84, 7),
+            (-16, 74, 6),
+            (16, 74, 6),
+            (-11, 95, 8),
+            (11, 95, 8),
+            (0, 99, 8),
+        ):
             pen.oval(x, y, r, r, hair)
     elif figure.hair == "bun":
         pen.oval(0, Y + R + 4, 6.5, 6, hair)
+    elif figure.hair == "braids":
+        for side in (-1, 1):
+            for row, (x, y) in enumerate(((17.0, 76.0), (20.5, 70.0), (23.0, 63.5), (25.0, 57.0))):
+                pen.oval(side * x, y, 4.6 - row * 0.3, 4.4, lighter(hair, 0.05 * (row % 2)))
+            pen.oval(side * 25.6, 53.4, 3, 2, figure.colours.third)
+            pen.oval(side * 26.2, 49.6, 2.6, 3.6, hair)
 
 
-def draw_head(pen: Hand, figure: Figure) -> None:
+def draw_head(pen: Pen, figure: Figure) -> None:
     """Head, face, hair in front, hat."""
     if figure.kind == "robot":
         _robot(pen, figure)
@@ -52,30 +63,21 @@ def draw_head(pen: Hand, figure: Figure) -> None:
     else:
         _animal(pen, figure)
     if figure.kind != "robot":
-        _face(pen, figure)
+        draw_face(pen, figure, figure.colours.skin if figure.kind == "human" else figure.colours.hair)
     _hat(pen, figure)
 
 
-def _human(pen: Hand, figure: Figure) -> None:
-    skin, hair = figure.skin, figure.hair_colour
+def _human(pen: Pen, figure: Figure) -> None:
+    skin, hair = figure.colours.skin, figure.colours.hair
     for side in (-1, 1):
         pen.oval(side * (R - 0.4), Y - 2, 3, 3.8, darker(skin, 0.08))
     pen.oval(X, Y, R, R * 0.98, skin)
     if figure.beard:
-        pen.shape(
-            [(-R + 1.6, Y - 3), (R - 1.6, Y - 3), (R - 5, Y - 14), (0, Y - 24), (-R + 5, Y - 14)], lighter(hair, 0.1)
-        )
-        pen.oval(X, Y - 5, R - 4.4, 5.2, skin)
+        _beard(pen, hair)
     if figure.hair == "bald" or figure.hat in ("hood", "helmet"):
         return
-    crown: list[Point] = [
-        (-R - 1, Y - 1),
-        (-R - 0.6, Y + 8),
-        (-9, Y + 17.6),
-        (0, Y + 19),
-        (9, Y + 17.6),
-        (R + 0.6, Y + 8),
-        (R + 1, Y - 1),
+    crown = [
+        (-math.cos(math.pi * step / 20) * (R + 1), Y - 1 + math.sin(math.pi * step / 20) * 20) for step in range(21)
     ]
     fringe: list[Point] = [(R - 2.4, Y + 6), (8, Y + 8.6), (3, Y + 5.4), (-3, Y + 9), (-9, Y + 6), (-R + 2.4, Y + 5)]
     pen.shape([*crown, *fringe], hair)
@@ -99,8 +101,28 @@ def _human(pen: Hand, figure: Figure) -> None:
             )
 
 
-def _animal(pen: Hand, figure: Figure) -> None:
-    fur = figure.hair_colour
+def _beard(pen: Pen, hair: Colour) -> None:
+    """From ear to ear and down to the chest, with a moustache over the mouth's corners."""
+    left: list[Point] = [(-R + 0.6, Y + 1), (-R - 0.4, Y - 8), (-11.5, Y - 19), (-4, Y - 25)]
+    pen.curve(
+        [
+            *left,
+            (4, Y - 25),
+            (11.5, Y - 19),
+            (R + 0.4, Y - 8),
+            (R - 0.6, Y + 1),
+            (10, Y - 5),
+            (0, Y - 5.6),
+            (-10, Y - 5),
+        ],
+        hair,
+    )
+    for x, y in ((-6, -16), (0, -19), (6, -16)):
+        pen.limb([(x, Y + y + 4), (x * 0.9, Y + y)], 0.7, darker(hair, 0.14))
+
+
+def _animal(pen: Pen, figure: Figure) -> None:
+    fur = figure.colours.hair
     pale = lighter(fur, 0.72)
     for side in (-1, 1):
         if figure.kind == "bear":
@@ -121,8 +143,8 @@ def _animal(pen: Hand, figure: Figure) -> None:
     pen.oval(X, Y - 4.6, 2.3, 1.7, INK)
 
 
-def _robot(pen: Hand, figure: Figure) -> None:
-    tin, glow = figure.hair_colour, lighter(figure.trim, 0.35)
+def _robot(pen: Pen, figure: Figure) -> None:
+    tin, glow = figure.colours.hair, lighter(figure.trim, 0.35)
     pen.limb([(0, Y + 14), (0, Y + 24)], 1.6, darker(tin, 0.3))
     pen.oval(0, Y + 26, 3, 3, figure.trim)
     for side in (-1, 1):
@@ -135,8 +157,8 @@ def _robot(pen: Hand, figure: Figure) -> None:
     pen.arc(0, Y - 1.6, 3.6, 3.4, (20, 160), 1.1, glow)
 
 
-def _face(pen: Hand, figure: Figure) -> None:
-    skin = figure.skin if figure.kind == "human" else figure.hair_colour
+def draw_face(pen: Pen, figure: Figure, skin: Colour) -> None:
+    """Eyes, cheeks, mouth, and what one sees through."""
     for side in (-1, 1):
         x = side * 6.2
         pen.oval(x, Y - 1, 2.5, 3.4, INK)
@@ -145,19 +167,40 @@ def _face(pen: Hand, figure: Figure) -> None:
         lift = 7.4 if figure.face == "open" else 5.6
         if figure.kind in ("human", "cat", "fox"):
             inner, outer = (x - side * 2.6, Y + lift + slope), (x + side * 3, Y + lift - slope * 0.4)
-            pen.limb([inner, outer], 1.1, darker(figure.hair_colour if figure.kind == "human" else INK, 0.3))
+            pen.limb([inner, outer], 1.1, darker(figure.colours.hair if figure.kind == "human" else INK, 0.3))
         pen.oval(side * 10.2, Y - 6.2, 2.6, 1.6, mix(skin, (240, 110, 110), 0.3))
+        for away, low in ((11.6, 3.4), (9.4, 4.4), (7.4, 3.6)) if figure.freckles else ():
+            pen.oval(side * away, Y - low, 0.55, 0.5, darker(skin, 0.3))
     _mouth(pen, figure)
-    if figure.glasses:
+    if figure.eyewear == "glasses":
         for side in (-1, 1):
-            pen.arc(side * 6.2, Y - 1, 5, 5, (0, 360), 0.9, (70, 56, 50))
-        pen.limb([(-1.4, Y - 0.6), (1.4, Y - 0.6)], 0.8, (70, 56, 50))
+            pen.arc(side * 6.2, Y - 1, 5.2, 5.2, (0, 360), 1, FRAME)
+        pen.limb([(-1.2, Y - 0.4), (1.2, Y - 0.4)], 0.9, FRAME)
+    elif figure.eyewear == "monocle":
+        pen.oval(6.2, Y - 1, 3.2, 4.3, INK)
+        pen.oval(5.2, Y + 0.8, 1.3, 1.6, (255, 255, 255))
+        pen.arc(6.2, Y - 1, 6.2, 6.2, (0, 360), 1.6, (236, 190, 84))
 
 
-def _mouth(pen: Hand, figure: Figure) -> None:
+def _mouth(pen: Pen, figure: Figure) -> None:
     low = Y - 8.6 if figure.kind == "human" else Y - 9
-    lip = mix((150, 62, 62), INK, 0.25)
-    if figure.face == "open":
+    lip = mix((166, 58, 62), INK, 0.2)
+    if figure.beard and figure.kind == "human":
+        for side in (-1, 1):
+            half: list[Point] = [
+                (0, Y - 5),
+                (side * 4, Y - 4.6),
+                (side * 10, Y - 8),
+                (side * 4.4, Y - 8.8),
+                (0, Y - 7.4),
+            ]
+            pen.curve(half, lighter(figure.colours.hair, 0.25))
+        low -= 2.6
+    if figure.face == "grin":
+        pen.chord(0, low + 2.4, 5.2, 5.6, (0, 180), lip)
+        pen.box(-3.6, low + 1.2, 3.6, low + 2.4, (255, 252, 246), 0.4)
+        pen.oval(0, low - 1.4, 2.6, 1.2, (236, 120, 116))
+    elif figure.face == "open":
         pen.oval(0, low - 0.6, 2.4, 2.9, lip)
     elif figure.face == "stern":
         pen.limb([(-2.8, low - 0.6), (2.8, low - 0.6)], 1, lip)
@@ -167,21 +210,21 @@ def _mouth(pen: Hand, figure: Figure) -> None:
         pen.arc(0, low + 1.6, 4, 3.4, (20, 160), 1.1, lip)
 
 
-def _hat(pen: Hand, figure: Figure) -> None:
+def _hat(pen: Pen, figure: Figure) -> None:
     if figure.hat is None or figure.kind == "robot":
         return
-    colour = figure.hat_colour or figure.cape or darker(figure.cloth, 0.15)
+    colour = figure.colours.hat or figure.colours.cape or darker(figure.cloth, 0.15)
     _HATS[figure.hat](pen, figure, colour)
 
 
-def _wizard(pen: Hand, figure: Figure, colour: Colour) -> None:
+def _wizard(pen: Pen, figure: Figure, colour: Colour) -> None:
     pen.shape([(-12, Y + 11), (12, Y + 11), (6, Y + 26), (10, Y + 36), (-2, Y + 30)], colour)
     pen.oval(0, Y + 11, 23, 4.6, darker(colour, 0.12))
     pen.shape([(-12, Y + 11.6), (12, Y + 11.6), (11, Y + 15.4), (-11, Y + 15.4)], figure.trim)
     pen.oval(0, Y + 21, 2, 2, (250, 222, 120))
 
 
-def _crown(pen: Hand, figure: Figure, colour: Colour) -> None:
+def _crown(pen: Pen, figure: Figure, colour: Colour) -> None:
     gold: Colour = (242, 200, 84)
     pen.shape([(-11, Y + 13), (11, Y + 13), (13, Y + 25), (6, Y + 19), (0, Y + 27), (-6, Y + 19), (-13, Y + 25)], gold)
     pen.box(-11, Y + 12, 11, Y + 15, darker(gold, 0.18))
@@ -189,7 +232,7 @@ def _crown(pen: Hand, figure: Figure, colour: Colour) -> None:
         pen.oval(x, Y + 13.6, 1.3, 1.3, figure.trim)
 
 
-def _helmet(pen: Hand, figure: Figure, colour: Colour) -> None:
+def _helmet(pen: Pen, figure: Figure, colour: Colour) -> None:
     steel: Colour = (190, 198, 212)
     pen.shape(
         [
@@ -211,20 +254,20 @@ def _helmet(pen: Hand, figure: Figure, colour: Colour) -> None:
     pen.shape([(-2, Y + 18), (2, Y + 18), (-9, Y + 31), (-16, Y + 28)], figure.trim)
 
 
-def _fedora(pen: Hand, figure: Figure, colour: Colour) -> None:
+def _fedora(pen: Pen, figure: Figure, colour: Colour) -> None:
     felt = darker(mix(colour, (104, 88, 76), 0.5), 0.2)
     pen.shape([(-12, Y + 11), (12, Y + 11), (9.6, Y + 23), (3, Y + 21), (-3, Y + 23.4), (-9.6, Y + 22)], felt)
     pen.box(-12, Y + 11, 12, Y + 14.4, darker(felt, 0.5))
     pen.oval(0, Y + 11, 22, 3.4, darker(felt, 0.15))
 
 
-def _cap(pen: Hand, figure: Figure, colour: Colour) -> None:
-    pen.shape([(-R, Y + 7), (-13, Y + 17), (0, Y + 21), (13, Y + 17), (R, Y + 7)], colour)
+def _cap(pen: Pen, figure: Figure, colour: Colour) -> None:
+    pen.chord(0, Y + 7, R + 0.4, 14.6, (180, 360), colour)
     pen.oval(6, Y + 8.4, 14, 3, darker(colour, 0.35))
     pen.oval(0, Y + 15, 2.6, 2.6, (240, 206, 104))
 
 
-def _hood(pen: Hand, figure: Figure, colour: Colour) -> None:
+def _hood(pen: Pen, figure: Figure, colour: Colour) -> None:
     pen.shape(
         [
             (-R - 3, 62),
@@ -249,7 +292,7 @@ def _hood(pen: Hand, figure: Figure, colour: Colour) -> None:
     )
 
 
-def _bubble(pen: Hand, figure: Figure, colour: Colour) -> None:
+def _bubble(pen: Pen, figure: Figure, colour: Colour) -> None:
     glass: Colour = (206, 236, 248)
     pen.arc(0, Y, 23, 23, (0, 360), 1.8, glass)
     pen.arc(0, Y, 18.4, 18.6, (190, 240), 1.6, (255, 255, 255))

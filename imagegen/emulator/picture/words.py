@@ -24,7 +24,7 @@ INDOORS = frozenset({"inside", "interior", "indoors", "workbench"})
 """Words that mean a room whatever else is named, such as the lighthouse one is in."""
 
 LIGHTS: Words = {
-    "neon": "neon cyberpunk synthwave vaporwave",
+    "neon": "neon cyberpunk synthwave vaporwave electric halogen",
     "storm": "storm stormy rain rainy overcast fog foggy thunder gloomy noir",
     "night": "night midnight moon moonlit moonlight starry dark lantern-lit",
     "dusk": "dusk sunset evening golden twilight ember autumn",
@@ -61,7 +61,7 @@ PROPS: Words = {
     "sword": "sword knight warrior samurai paladin blade swordswoman pirate soldier",
     "lantern": "lantern lamp miner keeper night-watch torch",
     "spyglass": "spyglass telescope binoculars",
-    "watch": "pocket-watch watch pocket clock",
+    "watch": "pocket-watch watch stopwatch",
     "book": "book librarian scholar student teacher reader scientist",
     "umbrella": "umbrella parasol rain",
     "flag": "flag banner explorer pilot astronaut scout",
@@ -101,7 +101,7 @@ STATURES: Words = {
 }
 BREADTHS: Words = {"narrow": "narrow slender thin lean lanky slim", "round": "round stout plump chubby burly stocky"}
 BEARDED = frozenset({"beard", "bearded", "grandfather", "dwarf"})
-OLD = frozenset({"grandfather", "grandmother", "elderly", "seventies", "eighties", "old", "ancient"})
+OLD = frozenset({"grandfather", "grandmother", "elderly", "seventies", "eighties"})
 SIGHTED = frozenset({"glasses", "spectacles", "goggles", "librarian", "scientist"})
 LENSED = frozenset({"monocle", "loupe", "magnifying"})
 CAPED = frozenset({"cape", "cloak", "hero", "wizard", "knight", "prince", "king", "traveler", "traveller"})

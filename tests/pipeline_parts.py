@@ -1,0 +1,341 @@
+"""A world to tell the pipeline's stories in: one clock, scripted providers, parts that go away, and the books.
+
+The jobs live in a store of either kind (`tests.jobs_kit`); everything else is a double behind its port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+from imagegen import catalog, endings, pipeline
+from imagegen.errors import ImagegenError, PartUnavailable
+from imagegen.jobs import Batch, Job
+from imagegen.outcomes import Advance, Finish, Lost, Outcome, Park
+from imagegen.ports import Jobs, Move, Services
+from imagegen.providers.base import Accepted, Delivered, Order, Progress, Ready, Rejected, Submission, Unknown
+from imagegen.states import MoveName, Stage, Status
+from imagegen.testing.blobs import MemoryBlobs
+from imagegen.testing.breaker import MemoryBreaker
+from imagegen.testing.memory import ManualClock, MemoryStyles
+from imagegen.transport import Fetched
+from tests.drawings import a_file
+from tests.jobs_kit import CENTS, NOW, Store, new_job
+
+CATALOG = catalog.load()
+PICTURE = a_file("PNG")
+PAID = Decimal("0.04")
+FINAL = {"settle", "release", "waste", "uncertain"}
+Answer = TypeVar("Answer")
+
+
+class Killed(BaseException):
+    """The worker's process ended here."""
+
+
+class Weather:
+    """A part that answers, or is away until a time on the clock; `strikes` come once each, after `meanwhile`."""
+
+    def __init__(self, part: Any, clock: ManualClock) -> None:
+        self.part, self.clock = part, clock
+        self.away_until = float("-inf")
+        self.strikes: dict[str, BaseException] = {}
+        self.meanwhile: Callable[[], None] = _nothing
+
+    def go_away(self, seconds: float) -> None:
+        self.away_until = self.clock.monotonic() + seconds
+
+    def reach(self) -> None:
+        if self.clock.monotonic() < self.away_until:
+            raise PartUnavailable("away", {"part": type(self.part).__name__})
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.part, name)
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            self.reach()
+            if name in self.strikes:
+                struck = self.strikes.pop(name)
+                self.meanwhile()
+                raise struck
+            return method(*args, **kwargs)
+
+        return called
+
+
+class StormyJobs(Weather):
+    """Jobs whose moves can be struck, once each: `before` nothing is written, `after` it is, and the answer is lost."""
+
+    def __init__(self, part: Jobs, clock: ManualClock) -> None:
+        super().__init__(part, clock)
+        self.before: dict[MoveName, Callable[[], None]] = {}
+        self.after: dict[MoveName, Callable[[], None]] = {}
+
+    def apply(self, move: Move) -> Job | None:
+        self.reach()
+        self.before.pop(move.name, _nothing)()
+        self.reach()
+        moved: Job | None = self.part.apply(move)
+        self.after.pop(move.name, _nothing)()
+        self.reach()
+        return moved
+
+
+class StormyBlobs(Weather):
+    """Blobs that refuse to keep what lies below a prefix, or end the worker once it is kept."""
+
+    def __init__(self, part: MemoryBlobs, clock: ManualClock) -> None:
+        super().__init__(part, clock)
+        self.refused: dict[str, ImagegenError] = {}
+        self.kills: set[str] = set()
+
+    def put(self, key: str, data: bytes, content_type: str, *, cache_control: str | None = None) -> None:
+        self.reach()
+        prefix = key.split("/")[0] if "/" in key else key
+        if prefix in self.refused:
+            raise self.refused[prefix]
+        self.part.put(key, data, content_type, cache_control=cache_control)
+        if prefix in self.kills:
+            self.kills.remove(prefix)
+            raise Killed
+
+
+def _nothing() -> None:
+    """No strike."""
+
+
+def strike(error: BaseException) -> Callable[[], None]:
+    """Raises this when it comes."""
+
+    def struck() -> None:
+        raise error
+
+    return struck
+
+
+@dataclass
+class Shop:
+    """A provider by script: what is not in its lists goes well. `charged` counts calls that cost money."""
+
+    name: str
+    synchronous: bool = False
+    takes_bytes: bool = True
+    reconcile_window: float = 0.0
+    submissions: list[Submission | BaseException] = field(default_factory=list)
+    progresses: list[Progress | ImagegenError] = field(default_factory=list)
+    meanwhile: Callable[[], Any] = _nothing
+    calls: int = 0
+    charged: int = 0
+    polls: int = 0
+    callback_urls: list[str | None] = field(default_factory=list)
+
+    def submit(self, order: Order, *, callback_url: str | None) -> Submission:
+        self.calls += 1
+        self.callback_urls.append(callback_url)
+        self.meanwhile()
+        answer = self.submissions.pop(0) if self.submissions else self._well()
+        costs = isinstance(answer, Accepted | Delivered | Unknown | BaseException)
+        if costs or (isinstance(answer, Rejected) and (answer.actual or answer.error.billed != "no")):
+            self.charged += 1
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _well(self) -> Submission:
+        return Delivered(data=PICTURE, actual=PAID) if self.synchronous else Accepted(provider_job_id=f"o{self.calls}")
+
+    def poll(self, provider_job_id: str) -> Progress:
+        self.polls += 1
+        answer = self.progresses.pop(0) if self.progresses else Ready(url=f"https://p.test/{self.polls}", actual=PAID)
+        if isinstance(answer, ImagegenError):
+            raise answer
+        return answer
+
+    def credit(self) -> Decimal | None:
+        return None
+
+
+@dataclass
+class Web:
+    """Files by script: bytes or an error for each fetch in turn, then the picture."""
+
+    answers: list[bytes | ImagegenError] = field(default_factory=list)
+    fetched: list[str] = field(default_factory=list)
+
+    def fetch(self, url: str, *, max_bytes: int, total: float) -> Fetched:
+        self.fetched.append(url)
+        answer = self.answers.pop(0) if self.answers else PICTURE
+        if isinstance(answer, ImagegenError):
+            raise answer
+        return Fetched(answer, "image/png")
+
+
+class Heard:
+    """Hints and results, remembered."""
+
+    def __init__(self) -> None:
+        self.hints: list[UUID] = []
+        self.documents: dict[str, list[Mapping[str, Any]]] = {}
+
+    def jobs(self, jobs: Iterable[Job]) -> None:
+        self.hints += [job.id for job in jobs]
+
+    def batch(self, batch: Batch, jobs: Sequence[Job]) -> None:
+        self.jobs(jobs)
+
+    def publish(self, identity: str, document: Mapping[str, Any]) -> None:
+        self.documents.setdefault(identity, []).append(document)
+
+    def acknowledge(self, identity: str) -> None:
+        """Nobody waits here."""
+
+
+class Inline(Executor):
+    """Does what it is given at once, in order."""
+
+    def submit(self, fn: Callable[..., Answer], /, *args: Any, **kwargs: Any) -> Future[Answer]:
+        future: Future[Answer] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class World:
+    """Services on a store, and what a test does with them as workers, sweep and time would."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.clock = store, ManualClock(NOW)
+        self.jobs = StormyJobs(store.jobs, self.clock)
+        self.files = MemoryBlobs(now=self.clock.now)
+        self.blobs = StormyBlobs(self.files, self.clock)
+        self.heard, self.web = Heard(), Web()
+        self.redis = Weather(self.heard, self.clock)
+        self.shop, self.studio = Shop("nanobanana"), Shop("gemini", synchronous=True)
+        self.breaker = MemoryBreaker(self.clock)
+        self.admitted: list[UUID] = []
+        self.services = Services(
+            **cast(Any, {
+                "jobs": self.jobs, "styles": MemoryStyles(), "blobs": self.blobs, "breaker": self.breaker,
+                "hints": self.heard, "results": self.redis, "transport": self.web, "catalog": CATALOG,
+                "providers": {"nanobanana": self.shop, "gemini": self.studio}, "clock": self.clock, "emulated": True,
+                "worker": "w1", "askers": Inline(),
+            })
+        )  # fmt: skip
+
+    def job(self, provider: str = "nanobanana", **fields: Any) -> Job:
+        """One admitted job, due now."""
+        return self._admit([self.new(provider, **fields)], None)[0]
+
+    def batch(self, batch: Batch, jobs: Sequence[Job]) -> list[Job]:
+        """An admitted batch."""
+        return self._admit(jobs, batch)
+
+    def _admit(self, jobs: Sequence[Job], batch: Batch | None) -> list[Job]:
+        found = list(self.store.jobs.admit(jobs, batch, worker="door").jobs)
+        self.admitted += [job.id for job in found]
+        return found
+
+    def new(self, provider: str, **fields: Any) -> Job:
+        """A job that can be drawn, not admitted yet."""
+        usual = {
+            "provider": provider, "model": "nano-banana", "width": 320, "height": 180, "emulated": True,
+            "sent_prompt": "a fox", "plan": {"ratio": "16:9", "tier": "1K", "format": "png"},
+            "created_at": self.clock.now(), "updated_at": self.clock.now(), "next_run_at": self.clock.now(),
+        }  # fmt: skip
+        return new_job(**{**usual, **fields})
+
+    def now(self, job: Job) -> Job:
+        """The job as it stands."""
+        return self.store.jobs.get(job.id)
+
+    def stage(self, job: Job, stage: Stage | None = None) -> Outcome:
+        """One stage (by default the one that comes next), as a worker runs it."""
+        stage = stage or self.now(job).stage
+        if stage is Stage.POLL:
+            return pipeline.poll([job.id], self.services)[job.id]
+        if stage is Stage.RECONCILE:
+            return pipeline.reconcile(job.id, self.services)
+        work = {Stage.GENERATE: pipeline.generate, Stage.DOWNLOAD: pipeline.download, Stage.UPLOAD: pipeline.upload}
+        return work[stage](job.id, None, self.services)
+
+    def chain(self, job: Job) -> Outcome:
+        """Stages until one does not advance. A part that stays away leaves the job to the sweep, as in a worker."""
+        try:
+            outcome = self.stage(job)
+            while isinstance(outcome, Advance):
+                outcome = self.stage(job, outcome.stage)
+        except PartUnavailable:
+            return Lost()
+        if isinstance(outcome, Finish) and outcome.job.batch_id is not None:
+            endings.finish_batch(outcome.job.batch_id, self.services)
+        return outcome
+
+    def sweep(self) -> list[UUID]:
+        """One sweep; the jobs that it hinted at."""
+        self.heard.hints.clear()
+        try:
+            pipeline.sweep(self.services)
+        except PartUnavailable:
+            self.clock.advance(1)
+        return list(self.heard.hints)
+
+    def live(self, *jobs: Job, rounds: int = 60) -> list[Job]:
+        """Sweeps and works until these jobs have ended, moving the clock on to whatever comes next."""
+        for _ in range(rounds):
+            standing = [self.now(job) for job in jobs]
+            due = [job.next_run_at for job in standing if job.next_run_at is not None]
+            if not due:
+                return standing
+            self.clock.advance(max(0.0, (min(due) - self.clock.now()).total_seconds()))
+            for job_id in self.sweep():
+                self.chain(self.store.jobs.get(job_id))
+        raise AssertionError(f"still {[(job.status, job.stage, job.waiting_for) for job in standing]}")
+
+    def kinds(self, job: Job) -> list[str]:
+        """The kinds of the job's ledger lines, in order."""
+        return [kind for kind, _, _ in self.store.ledger(job.id)]
+
+    def moves(self, job: Job) -> list[str]:
+        """The job's history."""
+        return [event.move for event in self.store.jobs.history(job.id)]
+
+    def document(self, job: Job) -> Mapping[str, Any]:
+        """The newest published document of the job."""
+        return self.heard.documents[str(job.id)][-1]
+
+    def closes(self, *, unsent: int = 0) -> None:
+        """The books: each attempt of an ended job reserved once and closed once; as many paid as calls were charged.
+
+        `unsent`: attempts in doubt whose call never left.
+        """
+        paid = 0
+        for job in map(self.store.jobs.get, self.admitted):
+            lines = self.store.ledger(job.id)
+            moves = self.moves(job)
+            assert moves.count("complete") == (job.status is Status.COMPLETED)
+            assert moves.count("submit") == job.attempts
+            attempts = {attempt for _, _, attempt in lines}
+            assert len(attempts) == job.attempts
+            for attempt in attempts:
+                kinds = [kind for kind, _, one in lines if one == attempt]
+                assert kinds.count("reserve") == 1
+                if job.terminal:
+                    final = [kind for kind in kinds if kind in FINAL]
+                    # A doubt may be resolved later, by one more line.
+                    assert len(final) == 1 or (len(final) == 2 and final[0] == "uncertain"), kinds
+                    paid += final[-1] != "release"
+            if job.terminal:
+                assert (job.next_run_at, job.claim) == (None, None)
+        assert paid == self.shop.charged + self.studio.charged + unsent
+
+
+def parked(outcome: Outcome) -> Park:
+    """The outcome, which must be a rest."""
+    assert isinstance(outcome, Park), outcome
+    return outcome
+
+
+__all__ = ["CENTS", "PAID", "PICTURE", "Killed", "Shop", "World", "parked", "strike"]

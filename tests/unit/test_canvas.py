@@ -1,0 +1,148 @@
+"""Chains that park: which messages follow a link, and what a resumed job goes on with. No message is sent here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from celery import Celery
+
+from imagegen import policies
+from imagegen.jobs import Job
+from imagegen.outcomes import Advance, Finish, Lost, Outcome, Park
+from imagegen.states import Stage, Status
+from tasks.canvas import LINKS, CeleryHints, abandon, continuation, follow, image_chain, name_of, remaining
+from tests.jobs_kit import new_job
+
+AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+CHORD = {"task": "imagegen.finish_batch"}
+
+
+@pytest.fixture(scope="module")
+def app() -> Celery:
+    """An application that nobody connects."""
+    return Celery("test", broker="memory://", backend=None, set_as_current=False)
+
+
+def links(*stages: Stage) -> list[dict[str, Any]]:
+    """The rest of a chain as a message carries it: the next link last."""
+    return [{"task": name_of(stage), "options": {}} for stage in reversed(stages)]
+
+
+def task(chain: list[dict[str, Any]] | None, chord: dict[str, Any] | None = None) -> Any:
+    """A running task's `self`."""
+    return SimpleNamespace(request=SimpleNamespace(chain=chain, chord=chord))
+
+
+def job_at(stage: Stage, status: Status = Status.UPLOADING, **fields: Any) -> Job:
+    return new_job(id=UUID(int=7), stage=stage, status=status, **fields)
+
+
+@pytest.mark.parametrize("done", range(len(LINKS) + 1))
+def test_links_that_are_done_are_popped(done: int) -> None:
+    """What remains begins with the wanted stage; nothing where the chain is past it."""
+    rest = links(*LINKS[done:])
+    kept = remaining(rest, Stage.DOWNLOAD)
+    assert [link["task"] for link in kept] == (
+        ["imagegen.upload", "imagegen.download"] if done <= LINKS.index(Stage.DOWNLOAD) else []
+    )
+    assert rest == links(*LINKS[done:])
+
+
+def test_a_batch_s_last_link_stays() -> None:
+    """A body that was appended to the chain (a batch of one) is not taken for a link that is done."""
+    chain = [CHORD, *links(Stage.POLL, Stage.DOWNLOAD, Stage.UPLOAD)]
+    assert remaining(chain, Stage.UPLOAD) == [CHORD, *links(Stage.UPLOAD)]
+
+
+def test_the_continuation_is_the_rest_of_the_chain() -> None:
+    """As plain JSON; a message without a chain leaves what is stored as it is."""
+    chain = links(Stage.POLL, Stage.UPLOAD)
+    assert continuation(task(chain).request) == {"chain": chain}
+    assert continuation(task([]).request) is None
+    assert continuation(task(None, CHORD).request) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "chain", "chord"),
+    [
+        (Advance(job_at(Stage.DOWNLOAD)), links(Stage.DOWNLOAD, Stage.UPLOAD), CHORD),
+        (Advance(job_at(Stage.UPLOAD)), links(Stage.UPLOAD), CHORD),
+        (Park(AT, "provider"), None, None),
+        (Lost(), None, None),
+        (Finish(job_at(Stage.GENERATE, Status.FAILED)), None, None),
+        (Finish(job_at(Stage.UPLOAD, Status.COMPLETED)), None, CHORD),
+    ],
+    ids=["advance", "skip", "park", "lost", "failed", "completed"],
+)
+def test_a_message_goes_on_as_far_as_its_outcome(
+    outcome: Outcome, chain: list[dict[str, Any]] | None, chord: dict[str, Any] | None
+) -> None:
+    """Only who advanced runs the next link; only who completed counts into the chord."""
+    running = task(links(Stage.POLL, Stage.DOWNLOAD, Stage.UPLOAD), CHORD)
+    assert follow(running, outcome)
+    assert (running.request.chain, running.request.chord) == (chain, chord)
+
+
+def test_what_is_abandoned_has_no_successor() -> None:
+    """Neither link nor chord."""
+    running = task(links(Stage.UPLOAD), CHORD)
+    abandon(running)
+    assert (running.request.chain, running.request.chord) == (None, None)
+
+
+@pytest.mark.parametrize("stage", LINKS)
+def test_a_fresh_chain_begins_anywhere(app: Celery, stage: Stage) -> None:
+    """Immutable links with ids only: from the stage to the upload, the poll with a list of one."""
+    fresh = image_chain(app, UUID(int=7), stage)
+    wanted = LINKS[LINKS.index(stage) :]
+    tasks = list(fresh.tasks) if len(wanted) > 1 else [fresh]
+    assert [link.task for link in tasks] == [name_of(one) for one in wanted]
+    assert all(link.immutable for link in tasks)
+    key = str(UUID(int=7))
+    assert [link.args for link in tasks] == [([key],) if one is Stage.POLL else (key,) for one in wanted]
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_a_resumed_job_goes_on_with_what_was_stored(app: Celery, stage: Stage) -> None:
+    """Its next link, and the stored rest behind it with the chord in its last link."""
+    upload = {**links(Stage.UPLOAD)[0], "options": {"chord": CHORD}}
+    stored = [upload, *links(Stage.POLL, Stage.DOWNLOAD)]
+    resumed = CeleryHints(app).resumed(job_at(stage, continuation={"chain": stored}))
+    assert resumed.task == name_of(stage)
+    rest = list(resumed.options.get("chain") or [])
+    if stage is Stage.UPLOAD:
+        assert (rest, resumed.options["chord"]) == ([], CHORD)
+    else:
+        assert rest[0] == upload
+        assert remaining(rest, Stage.UPLOAD) == [upload]
+
+
+@pytest.mark.parametrize("stored", [None, {}, {"chain": []}, {"chain": [CHORD]}])
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.POLL])
+def test_a_job_without_a_continuation_is_rebuilt(app: Celery, stage: Stage, stored: dict[str, Any] | None) -> None:
+    """Nothing stored, or lost with Redis: a chain from its stage to the upload, without a chord."""
+    resumed = CeleryHints(app).resumed(job_at(stage, continuation=stored))
+    if stage in {Stage.GENERATE, Stage.RECONCILE} and (stored or {}).get("chain"):
+        return
+    names = [one.task for one in getattr(resumed, "tasks", [resumed])]
+    behind = [link["task"] for link in reversed(resumed.options.get("chain") or [])]
+    first = Stage.GENERATE if stage is Stage.RECONCILE else stage
+    assert (names + behind)[0] == name_of(stage)
+    assert (names + behind)[1:] == [name_of(one) for one in LINKS[LINKS.index(first) + 1 :]]
+
+
+def test_polls_are_hinted_at_in_chunks(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty ids in one message; every other job gets its own."""
+    sent: list[Any] = []
+    monkeypatch.setattr("tasks.canvas._publish", sent.append)
+    polls = [new_job(stage=Stage.POLL, status=Status.GENERATING) for _ in range(policies.POLL_CHUNK * 2 + 1)]
+    CeleryHints(app).jobs([*polls, job_at(Stage.UPLOAD), job_at(Stage.GENERATE, Status.QUEUED)])
+    chunks = [one for one in sent if one.task == "imagegen.poll"]
+    assert sorted(len(one.args[0]) for one in chunks) == [1, policies.POLL_CHUNK, policies.POLL_CHUNK]
+    assert {key for one in chunks for key in one.args[0]} == {str(job.id) for job in polls}
+    assert {one.task for one in sent} == {"imagegen.poll", "imagegen.upload", "imagegen.generate"}
+    assert not any(one.options.get("chain") for one in chunks)
