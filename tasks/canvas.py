@@ -110,16 +110,17 @@ class CeleryHints:
         _publish(batch_chord(self.app, batch.id, [job.id for job in jobs]))
 
     def resumed(self, job: Job) -> Signature:
-        """The job's next link with the stored rest of its chain re-attached, or a fresh chain from its stage."""
-        stored = (job.continuation or {}).get("chain") or []
-        if job.stage in {Stage.GENERATE, Stage.RECONCILE}:
-            head = self.app.signature(name_of(job.stage), args=(str(job.id),), immutable=True)
-            rest = stored or _links(image_chain(self.app, job.id, Stage.POLL))
-            return head.set(chain=rest)
-        links = remaining(stored, job.stage)
-        if not links:
-            return image_chain(self.app, job.id, job.stage)
+        """A chain from the job's stage on, in which stored links stand for themselves: they carry the chord.
+
+        Links that were done before are made anew where the job went back behind them.
+        """
+        reconciling = job.stage is Stage.RECONCILE
+        stored = {link["task"]: link for link in (job.continuation or {}).get("chain") or []}
+        fresh = _links(image_chain(self.app, job.id, Stage.GENERATE if reconciling else job.stage))
+        links = [stored.get(link["task"], link) for link in fresh]
         head = maybe_signature(links.pop(), app=self.app)
+        if reconciling:
+            head = self.app.signature(name_of(job.stage), args=(str(job.id),), immutable=True)
         return head.set(chain=links)
 
 

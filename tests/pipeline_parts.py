@@ -119,7 +119,10 @@ def strike(error: BaseException) -> Callable[[], None]:
 
 @dataclass
 class Shop:
-    """A provider by script: what is not in its lists goes well. `charged` counts calls that cost money."""
+    """A provider by script: what is not in its lists goes well. `charged` counts calls that cost money.
+
+    `told` answers the next poll of an order, where `progresses` has nothing for whoever asks first.
+    """
 
     name: str
     synchronous: bool = False
@@ -127,6 +130,7 @@ class Shop:
     reconcile_window: float = 0.0
     submissions: list[Submission | BaseException] = field(default_factory=list)
     progresses: list[Progress | ImagegenError] = field(default_factory=list)
+    told: dict[str, Progress] = field(default_factory=dict)
     meanwhile: Callable[[], Any] = _nothing
     calls: int = 0
     charged: int = 0
@@ -150,7 +154,8 @@ class Shop:
 
     def poll(self, provider_job_id: str) -> Progress:
         self.polls += 1
-        answer = self.progresses.pop(0) if self.progresses else Ready(url=f"https://p.test/{self.polls}", actual=PAID)
+        ready = Ready(url=f"https://p.test/{self.polls}", actual=PAID)
+        answer = self.progresses.pop(0) if self.progresses else self.told.pop(provider_job_id, ready)
         if isinstance(answer, ImagegenError):
             raise answer
         return answer

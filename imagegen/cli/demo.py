@@ -128,7 +128,7 @@ def _save(home: Path, document: BatchDocument, pictures: dict[str, bytes], books
         kind = str(job.content_type).removeprefix("image/")
         paths.append(home / f"{slug(label(job))}.{kind}")
         paths[-1].write_bytes(data)
-        plates.append(Plate(data, label(job), dollars(job.cost.actual)))
+        plates.append(Plate(data, label(job), dollars(job.cost.actual), f"{job.model} · {_seconds(job)} s"))
     if plates:
         first = document.jobs[0]
         title = str(first.metadata.get("book", "imagegen"))

@@ -39,9 +39,7 @@ def _server() -> str:
     return path
 
 
-def run(
-    words: Sequence[str], env: Mapping[str, str], cwd: Path, timeout: float
-) -> subprocess.CompletedProcess[str]:
+def run(words: Sequence[str], env: Mapping[str, str], cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
     """`imagegen …` with this environment in this folder. Raises `subprocess.TimeoutExpired` and ends the command."""
     order = json.dumps({"words": words, "env": dict(env), "cwd": str(cwd)}).encode()
     with socket.socket(socket.AF_UNIX) as connection, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -54,7 +55,7 @@ def wrongs(folder: Path, site: str) -> dict[str, Wrong]:
         "empty prompt": Wrong(("submit", ""), "prompt", "is empty", "Say what"),
         "long prompt": Wrong(("submit", "a" * 20_001), "prompt", "20001 characters", "Shorten it to 20000"),
         "gone reference": Wrong(
-            ("submit", "a fox", "--reference", f"{site}/gone.png"), "referenceImages.0", "answers 404", "Make it readable"
+            ("submit", "a fox", "--reference", f"{site}/gone.png"), "referenceImages.0", "answers 404", "Make it"
         ),
         "HTML reference": Wrong(
             ("submit", "a fox", "--reference", f"{site}/page.png"), "referenceImages.0", "HTML", "Send"
@@ -115,7 +116,7 @@ def check_document(wrong: Wrong, told: Told) -> None:
 
 def test_the_client_refuses_before_it_sends(system: System) -> None:
     """What needs no worker to know is raised at once, with its field, and no message is sent."""
-    refused = {
+    refused: dict[str, Callable[[], object]] = {
         "widht": lambda: system.client.generate("a fox", widht=64, height=64),
         "width": lambda: system.client.generate("a fox", width=0, height=0),
         "prompt": lambda: system.client.generate(""),
@@ -134,7 +135,7 @@ def test_the_client_refuses_before_it_sends(system: System) -> None:
 def test_what_only_a_worker_can_refuse_comes_back_as_a_document(system: System, site: Site) -> None:
     """A dead or unknown model and an address of this machine fail as INVALID_REQUEST; no row, no charge, no fetch."""
     before, asked = rows(system), len(site.asked)
-    wrong = {
+    wrong: dict[str, dict[str, Any]] = {
         "nano-banana-2.1": {"model": "gemini-2.5-flash-image", "provider": "gemini"},
         "'dall-e' is not known": {"model": "dall-e"},
         "referenceImages.0": {"reference_images": [f"{site.url}/page.png"]},
@@ -164,7 +165,7 @@ def test_what_only_a_worker_can_refuse_comes_back_as_a_document(system: System, 
         ({"request": {"prompt": "a\x00fox"}}, "prompt"),
     ],
 )
-def test_a_raw_message_never_fails_as_a_task(system: System, kwargs: dict[str, object], field: str) -> None:
+def test_a_raw_message_never_fails_as_a_task(system: System, kwargs: dict[str, Any], field: str) -> None:
     """By `send_task` the result is SUCCESS and its value a failed document that names the field; no row, no charge."""
     before = rows(system)
     task = "imagegen.generate_batch" if field == "characters" else "imagegen.generate_image"

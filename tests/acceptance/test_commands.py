@@ -21,7 +21,52 @@ from tests.acceptance.system import IMAGEGEN, ROOT, System, Told, cli, until, wo
 from tests.acceptance.together import all_of, together, written
 
 CAPSULE = {"name": "lamp-noir", "modifiers": ["heavy brush blacks"], "palette": ["amber #F2A33A"], "avoid": ["text"]}
-JOB_KEYS = ["jobId", "batchId", "index", "status", "stage", "progress", "waitingFor", "jobType", "projectId", "branchId", "sceneId", "shotId", "assetId", "character", "owner", "prompt", "sentPrompt", "style", "visualStyleCapsuleId", "provider", "model", "tried", "width", "height", "publicUrl", "thumbnailUrl", "sha256", "contentType", "bytes", "placeholder", "emulated", "cacheHit", "cost", "billed", "attempts", "run", "priority", "createdAt", "updatedAt", "startedAt", "completedAt", "scheduledAt", "error", "metadata"]
+JOB_KEYS = [
+    "jobId",
+    "batchId",
+    "index",
+    "status",
+    "stage",
+    "progress",
+    "waitingFor",
+    "jobType",
+    "projectId",
+    "branchId",
+    "sceneId",
+    "shotId",
+    "assetId",
+    "character",
+    "owner",
+    "prompt",
+    "sentPrompt",
+    "style",
+    "visualStyleCapsuleId",
+    "provider",
+    "model",
+    "tried",
+    "width",
+    "height",
+    "publicUrl",
+    "thumbnailUrl",
+    "sha256",
+    "contentType",
+    "bytes",
+    "placeholder",
+    "emulated",
+    "cacheHit",
+    "cost",
+    "billed",
+    "attempts",
+    "run",
+    "priority",
+    "createdAt",
+    "updatedAt",
+    "startedAt",
+    "completedAt",
+    "scheduledAt",
+    "error",
+    "metadata",
+]
 BATCH_KEYS = ["batchId", "status", "jobs", "cost", "createdAt", "completedAt"]
 
 
@@ -156,7 +201,7 @@ def test_show_watch_and_list_tell_what_became_of_jobs(system: System) -> None:
 
 
 def test_a_stored_style_shapes_the_pictures_that_name_it(system: System, tmp_path: Path) -> None:
-    """`styles put` stores a capsule, `list` and `show` have it, a request names it by its id; one picture, one charge."""
+    """`styles put` stores a capsule, `list` and `show` have it, a request names it by its id; one charge."""
     style, prompt = words("style").replace(" ", "-"), words("a lamp post")
     put = system.cli("styles", "put", style, written(tmp_path / "capsule.json", CAPSULE), "--json")
     assert (put.code, put.json["id"], put.json["modifiers"]) == (0, style, CAPSULE["modifiers"])
@@ -170,7 +215,13 @@ def test_a_stored_style_shapes_the_pictures_that_name_it(system: System, tmp_pat
             "unknown": ("submit", prompt, "--style", "none"),
         },
     )
-    assert {name: one.code for name, one in told.items()} == {"list": 0, "show": 0, "none": 2, "submit": 0, "unknown": 2}
+    assert {name: one.code for name, one in told.items()} == {
+        "list": 0,
+        "show": 0,
+        "none": 2,
+        "submit": 0,
+        "unknown": 2,
+    }
     assert style in [one["id"] for one in told["list"].json["items"]]
     assert "modifiers: heavy brush blacks" in told["show"].out
     job = told["submit"].json
@@ -203,20 +254,38 @@ def test_a_dry_run_tells_the_price_and_buys_nothing(system: System) -> None:
     assert len(system.charges()) == 1
 
 
-def test_what_operators_ask(system: System, database_url: str) -> None:
-    """Providers, settings without secrets, migrations here and on an empty database, a folder for a bucket; no charge."""
+def test_providers_and_settings_are_told_without_secrets(system: System) -> None:
+    """Who sells what, breakers and balances; every setting with its source, secrets masked; no charge."""
     secret = "sk-very-secret"
     configured = {
         "GEMINI_API_KEY": secret, "IMAGEGEN_JWT_SECRET": secret, "FAL_KEY": secret,
         "IMAGEGEN_DATABASE_URL": f"postgresql://me:{secret}@db/pictures", "IMAGEGEN_REDIS_URL": f"redis://:{secret}@r/0",
     }  # fmt: skip
-    empty = {"IMAGEGEN_DATABASE_URL": database_url, "IMAGEGEN_ENV": "development", "USE_REAL_IMAGE": "false"}
     told = all_of(
         {
             "providers": lambda: system.cli("providers", "--json"),
             "credit": lambda: system.cli("providers", "--credit"),
             "config": lambda: system.cli("config", env=configured),
             "config json": lambda: system.cli("config", "--json", env=configured),
+        }
+    )
+    assert [one.code for one in told.values()] == [0, 0, 0, 0]
+    sellers = {one["provider"]: one for one in told["providers"].json["items"]}
+    assert list(sellers) == ["nanobanana", "gemini", "fal", "replicate", "kie"]
+    assert [name for name, one in sellers.items() if one["configured"]] == ["nanobanana", "gemini"]
+    assert sellers["gemini"]["breaker"] == {"submit": "closed", "poll": "closed"}
+    assert "credit" in told["credit"].out
+    assert secret not in told["config"].out + told["config json"].out + told["config"].err
+    rows = {row["name"]: row for row in told["config json"].json["items"]}
+    assert (rows["IMAGEGEN_HOME"]["value"], rows["IMAGEGEN_HOME"]["source"]) == (str(system.home), "environment")
+    assert system.charges() == []
+
+
+def test_migrations_and_bucket_say_what_there_is_to_do(system: System, database_url: str) -> None:
+    """Up to date here, pending on an empty database; a folder needs no bucket and says so; no charge."""
+    empty = {"IMAGEGEN_DATABASE_URL": database_url, "IMAGEGEN_ENV": "development", "USE_REAL_IMAGE": "false"}
+    told = all_of(
+        {
             "check": lambda: system.cli("migrate", "--check"),
             "upgrade": lambda: system.cli("migrate", "--json"),
             "empty check": lambda: system.cli("migrate", "--check", "--json", env=empty),
@@ -227,14 +296,6 @@ def test_what_operators_ask(system: System, database_url: str) -> None:
     )
     wrong = {"empty check": 1, "bucket": 2, "bucket public": 2}
     assert {name: one.code for name, one in told.items()} == {name: wrong.get(name, 0) for name in told}
-    sellers = {one["provider"]: one for one in told["providers"].json["items"]}
-    assert list(sellers) == ["nanobanana", "gemini", "fal", "replicate", "kie"]
-    assert [name for name, one in sellers.items() if one["configured"]] == ["nanobanana", "gemini"]
-    assert sellers["gemini"]["breaker"] == {"submit": "closed", "poll": "closed"}
-    assert "credit" in told["credit"].out
-    assert secret not in told["config"].out + told["config json"].out + told["config"].err
-    rows = {row["name"]: row for row in told["config json"].json["items"]}
-    assert (rows["IMAGEGEN_HOME"]["value"], rows["IMAGEGEN_HOME"]["source"]) == (str(system.home), "environment")
     assert told["check"].out == "up to date\n"
     assert told["upgrade"].json == {"migrated": False}
     assert told["empty check"].json == {"pending": True}
@@ -246,7 +307,7 @@ def test_what_operators_ask(system: System, database_url: str) -> None:
 
 
 def test_celery_s_own_command_line_operates_it(system: System) -> None:
-    """`celery -A tasks imagegen …` does what `imagegen …` does; `inspect` sees every worker and every task; no charge."""
+    """`celery -A tasks imagegen …` does what `imagegen …` does; `inspect` sees every worker and task; no charge."""
     told = all_of(
         {
             "list": lambda: celery(system, "imagegen", "list", "--limit", "1", "--json"),
@@ -294,7 +355,14 @@ def first_claim(system: System, job: Job) -> datetime:
 
 @pytest.mark.parametrize(
     "command",
-    [("submit", "a fox"), ("show", str(uuid4())), ("list",), ("providers",), ("styles", "list"), ("migrate", "--check")],
+    [
+        ("submit", "a fox"),
+        ("show", str(uuid4())),
+        ("list",),
+        ("providers",),
+        ("styles", "list"),
+        ("migrate", "--check"),
+    ],
     ids=lambda command: command[0],
 )
 def test_without_a_running_system_the_folder_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:

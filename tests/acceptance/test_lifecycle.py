@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ import psycopg2
 import pytest
 
 from imagegen.cli.up import WORKERS
-from imagegen.client import Client, Job, PartUnavailable
+from imagegen.client import CeleryClient, Client, Job, PartUnavailable
 from imagegen.embedded.addresses import free_port
 from imagegen.embedded.environment import Plan
 from imagegen.embedded.instance import Instance, find_instance
@@ -76,18 +77,18 @@ class Up:
     def settings(self) -> Settings:
         return Settings.load(self.instance.env, self.home)
 
-    def client(self) -> Client:
+    def client(self) -> CeleryClient:
         """A client as another service would have it."""
         return Client.celery(self.settings.broker, self.settings.result_backend)
 
     def states(self, prompt: str) -> list[tuple[str, bool]]:
-        """Status, and whether the provider took the order, of the jobs with this prompt; none while PostgreSQL is away."""
+        """Status, and whether the provider took the order, of these jobs; none while PostgreSQL is away."""
         asked = "SELECT status, provider_job_id IS NOT NULL FROM image_generation_jobs WHERE prompt LIKE %s"
         try:
-            with closing(psycopg2.connect(self.settings.database.replace("+psycopg2", ""))) as connection:
-                with connection, connection.cursor() as cursor:
-                    cursor.execute(asked, (f"{prompt}%",))
-                    return cursor.fetchall()
+            connection = psycopg2.connect(self.settings.database.replace("+psycopg2", ""))
+            with closing(connection), connection.cursor() as cursor:
+                cursor.execute(asked, (f"{prompt}%",))
+                return list(cursor.fetchall())
         except psycopg2.OperationalError:
             return []
 
@@ -114,7 +115,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
             up.end()
 
 
-def generate(client: Client, prompt: str) -> Job:
+def generate(client: CeleryClient, prompt: str) -> Job:
     """Sends until the broker takes it: with a key, sending again is harmless."""
     key = uuid4().hex
 
@@ -129,7 +130,7 @@ def generate(client: Client, prompt: str) -> Job:
     return job
 
 
-def waited(client: Client, job: Job) -> Job:
+def waited(client: CeleryClient, job: Job) -> Job:
     """Waits on, although the result backend may be away."""
 
     def ended() -> Job | None:
@@ -214,9 +215,7 @@ def test_nobody_pays_by_accident(tmp_path: Path) -> None:
         "production embedded": ({"IMAGEGEN_ENV": "production"}, "IMAGEGEN_DATABASE_URL: production refuses"),
         "no answer at all": ({"USE_REAL_IMAGE": "perhaps"}, "USE_REAL_IMAGE: "),
     }
-    told = all_of(
-        {name: lambda env=env: cli("up", home=tmp_path / "refused", env=env) for name, (env, _) in cases.items()}
-    )
+    told = all_of({name: partial(cli, "up", home=tmp_path / "refused", env=env) for name, (env, _) in cases.items()})
     for name, (_, sentence) in cases.items():
         assert (told[name].code, told[name].out) == (2, ""), f"{name}: {told[name]}"
         assert sentence in told[name].err, f"{name}: {told[name]}"

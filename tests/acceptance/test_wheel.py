@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 from zipfile import ZipFile
@@ -17,7 +18,7 @@ from tests.acceptance.system import System, Told, words
 from tests.acceptance.together import all_of
 from tests.acceptance.wheelhouse import build, install, linked, needed
 
-SERVICE = '''
+SERVICE = """
 import json, sys
 from imagegen.client import Client
 
@@ -30,8 +31,8 @@ print(json.dumps({
     "one": [one.status, one.public_url, one.width],
     "four": [four.status, [job.status for job in four.jobs], four.cost.actual],
 }))
-'''
-TEST = '''
+"""
+TEST = """
 import requests
 
 def test_a_charge(imagegen_emulator):
@@ -39,7 +40,7 @@ def test_a_charge(imagegen_emulator):
     order = {"prompt": "a fox", "aspectRatio": "16:9", "resolution": "1K"}
     assert requests.post(f"{root}/generate-2", json=order, headers={"Authorization": "Bearer k"}).json()["code"] == 200
     assert imagegen_emulator.ledger()["count"] == 1
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class Installed:
     commands: Path
     folder: Path
 
-    def run(self, name: str, *words: str, timeout: float = 60, **told: str) -> Told:
+    def run(self, name: str, *words: str, **told: str) -> Told:
         """A command of the environment, with nothing of this session's around it but what is told."""
         command = [str(self.commands / name), *words]
         return Told(
             subprocess.run(
-                command, capture_output=True, text=True, cwd=self.folder, env=self.environ(**told), timeout=timeout,
+                command, capture_output=True, text=True, cwd=self.folder, env=self.environ(**told), timeout=60,
                 check=False,
             )
         )  # fmt: skip
@@ -76,7 +77,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 
 def test_it_holds_the_library_alone(installed: Installed) -> None:
-    """`imagegen/` with its types, prices, templates and the demo's batch, and metadata; nothing of the workers comes along."""
+    """`imagegen/` with its types, prices, templates and the demo's batch, and metadata; no worker comes along."""
     with ZipFile(installed.wheel) as wheel:
         names = wheel.namelist()
     tops = {name.split("/")[0] for name in names}
@@ -112,7 +113,7 @@ def test_another_service_orders_and_reads_its_documents(system: System, installe
 def test_its_commands_know_what_they_can(system: System, installed: Installed) -> None:
     """Help is whole; `up`, `demo`, `migrate` and `bucket` exit 2 and say what they need; without a broker exit 3."""
     lacking = ("up", "demo", "migrate", "bucket", "list", "providers")
-    calls = {name: lambda name=name: installed.run("imagegen", name) for name in lacking}
+    calls = {name: partial(installed.run, "imagegen", name) for name in lacking}
     told = all_of(
         {
             **calls,
@@ -160,7 +161,9 @@ def test_the_emulator_comes_along(installed: Installed) -> None:
     """`imagegen emulator` serves and stops at SIGTERM, and pytest finds the fixture; each has one charge, or none."""
     (installed.folder / "test_mine.py").write_text(TEST)
     extra = linked(needed(["pytest"]), installed.folder / "pytest-alone")
-    told = installed.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py", PYTHONPATH=str(extra))
+    told = installed.run(
+        "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py", PYTHONPATH=str(extra)
+    )
     assert (told.code, "1 passed" in told.out) == (0, True), told
     with subprocess.Popen(
         [str(installed.commands / "imagegen"), "emulator", "--port", "0"], env=installed.environ(),

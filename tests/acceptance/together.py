@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -20,7 +21,7 @@ Commands = Mapping[Key, Sequence[str]]
 
 def together(system: System, commands: Commands[Key], env: Mapping[str, str] | None = None) -> dict[Key, Told]:
     """What each command told, by its key; they run side by side."""
-    return all_of({key: lambda words=words: system.cli(*words, env=env) for key, words in commands.items()})
+    return all_of({key: partial(system.cli, *words, env=env) for key, words in commands.items()})
 
 
 def all_of(calls: Mapping[Key, Callable[[], Told]]) -> dict[Key, Told]:

@@ -64,7 +64,10 @@ def test_a_chunk_is_asked_together(world: World) -> None:
     world.live(done)
     world.store.wake(ready.id, world.clock.now())
     ids = [ready.id, running.id, failed.id, done.id]
-    world.shop.progresses = [Ready(url="https://p.test/x"), Running(), Failed(error=GenerationFailed("no"))]
+    world.shop.told = {
+        str(running.provider_job_id): Running(),
+        str(failed.provider_job_id): Failed(error=GenerationFailed("no")),
+    }
     world.sweep()
     outcomes = poll(ids, world.services)
     assert [type(outcomes[one]).__name__ for one in ids] == ["Advance", "Park", "Finish", "Lost"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from imagegen.emulator.picture.colour import Colour, darker, lighter, mix
 from imagegen.emulator.picture.land import PLACES, Canvas
+from imagegen.emulator.picture.shore import sea
 
 WINDOW: Colour = (255, 226, 138)
 CLOCKS = frozenset({"clock", "clocks", "pendulum", "pendulums", "clock-mender", "clockmaker", "watchmaker"})
@@ -180,4 +181,10 @@ def _tower(canvas: Canvas, x: float, ground: float, size: tuple[float, float], s
     draw.rectangle((x - half * 0.2, top + high * 0.18, x + half * 0.2, top + high * 0.3), fill=WINDOW)
 
 
-EVERYWHERE: Mapping[str, Callable[[Canvas], None]] = {**PLACES, "city": city, "room": room, "castle": castle}
+EVERYWHERE: Mapping[str, Callable[[Canvas], None]] = {
+    **PLACES,
+    "sea": sea,
+    "city": city,
+    "room": room,
+    "castle": castle,
+}

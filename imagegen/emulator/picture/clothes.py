@@ -33,7 +33,9 @@ _HAIRED = re.compile(
     rf"\b({'|'.join(NAMED)})[\s-]+(?:\w+[\s-]+)?(?:hair|haired|braids?|curls|coils|fur|furred|beard|spines)\b",
     re.IGNORECASE,
 )
-_BODY = re.compile(r"\b(?:[\w-]{1,20}\s+){1,2}(?:skin|hair|eyes|braids|curls|coils|beard|fur|cape|cloak|cap|hat|hood)\b")
+_BODY = re.compile(
+    r"\b(?:[\w-]{1,20}\s+){1,2}(?:skin|hair|eyes|braids|curls|coils|beard|fur|cape|cloak|cap|hat|hood)\b"
+)
 _OLD = re.compile(r"\b[Oo]ld (?:man|woman|lady|[A-Z]\w+)")
 _SKINNED = re.compile(r"\b((?:[a-z-]{1,20}\s+){1,2})skin\b", re.IGNORECASE)
 
