@@ -30,9 +30,10 @@ def ask(jobs: list[Job], services: Services) -> dict[UUID, Progress | ImagegenEr
 
 def _ask_one(job: Job, services: Services) -> Progress | ImagegenError:
     try:
+        provider = services.provider(job.provider)
         with services.breaker.call(job.provider, "poll") as report:
             try:
-                progress = services.providers[job.provider].poll(job.provider_job_id or "")
+                progress = provider.poll(job.provider_job_id or "")
             except ImagegenError as error:
                 if error.code == "TEMPORARY":
                     report(False)

@@ -19,6 +19,7 @@ from imagegen import policies
 from imagegen.cadence import Learnt
 from imagegen.catalog import Catalog
 from imagegen.contracts import Style
+from imagegen.errors import Temporary
 from imagegen.jobs import Batch, Job
 from imagegen.providers.base import Provider
 from imagegen.records import Admitted, Cached, Claimed, Event, JobFilter
@@ -370,3 +371,9 @@ class Services:
     storage_url: str | None = None
     learnt: Learnt = field(default_factory=Learnt)
     askers: Executor = field(default_factory=lambda: ThreadPoolExecutor(policies.POLL_THREADS, "poll"))
+
+    def provider(self, name: str) -> Provider:
+        """Raises `Temporary` where its key was taken from this worker: its jobs wait until it is back."""
+        if name not in self.providers:
+            raise Temporary(f"no key for provider {name} is configured here", {"reason": "provider"})
+        return self.providers[name]

@@ -34,7 +34,7 @@ def buy(job: Job, order: Order, report: Callable[[bool], None], services: Servic
     submitting = commit(intent, services) or services.jobs.get(job.id)
     if submitting.attempt_id != attempt.id or submitting.claim != job.claim:
         return None
-    answer = services.providers[job.provider].submit(order, callback_url=_callback_url(services, job, attempt))
+    answer = services.provider(job.provider).submit(order, callback_url=_callback_url(services, job, attempt))
     if isinstance(answer, Accepted | Delivered):
         report(True)
     elif isinstance(answer, Unknown | NotSent) or answer.error.code == "TEMPORARY":
@@ -50,7 +50,7 @@ def answered(job: Job, answer: Submission, services: Services) -> Outcome:
         case Delivered():
             return _delivered(job, answer, services)
         case Unknown():
-            return in_doubt(job, answer.error, services.providers[job.provider].reconcile_window, services)
+            return in_doubt(job, answer.error, services.provider(job.provider).reconcile_window, services)
         case Rejected() | NotSent():
             return _refused(job, answer, services)
 

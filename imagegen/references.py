@@ -277,7 +277,7 @@ def _provider_url(key: str, services: Services, provider: Provider) -> str:
 
 def order(job: Job, services: Services) -> Order:
     """What to buy for a job, from the plan made at its admission."""
-    provider = services.providers[job.provider]
+    provider = services.provider(job.provider)
     plan = job.plan
 
     def given(name: str) -> InputImage | None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from imagegen.contracts import BatchDocument, JobDocument
+from imagegen.client_results import Batch
+from imagegen.contracts import BatchDocument, JobDocument, JobError
 from imagegen.errors import (
     BudgetExceeded,
     IdempotencyConflict,
@@ -22,6 +23,7 @@ from imagegen.errors import (
     QuotaExhausted,
     StillRunning,
     StorageError,
+    rebuild,
 )
 from imagegen.states import BatchStatus, Status
 
@@ -95,13 +97,25 @@ def label(job: JobDocument) -> str:
 
 def outcome_code(document: Document) -> int:
     """The exit code of a command that waited for this document."""
-    return DONE if document.status in {Status.COMPLETED, BatchStatus.COMPLETED} else FAILED
+    if document.status in {Status.COMPLETED, BatchStatus.COMPLETED}:
+        return DONE
+    refused = refusal(document)
+    return FAILED if refused is None else exit_code(rebuild(refused.model_dump()))
+
+
+def refusal(document: Document) -> JobError | None:
+    """Why it was never accepted; None for what was. Only the Celery door learns this from a document."""
+    error = document.error if isinstance(document, JobDocument | Batch) else None
+    return error if document.created_at is None else None
 
 
 def summary(document: Document) -> str:
     """A line per job, and one for the batch."""
     lines = [_job_line(job) for job in jobs_of(document)]
-    if isinstance(document, BatchDocument):
+    error = refusal(document)
+    if isinstance(document, BatchDocument) and error is not None:
+        lines.append(f"failed batch {document.batch_id}  {error.code}: {error.message}")
+    elif isinstance(document, BatchDocument):
         good = sum(job.status == Status.COMPLETED for job in document.jobs)
         cost = dollars(document.cost.actual if document.cost.actual is not None else document.cost.estimated)
         lines.append(f"batch {document.batch_id} {document.status}  {good} of {len(document.jobs)}  {cost}")

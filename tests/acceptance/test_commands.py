@@ -118,11 +118,23 @@ def test_submit_and_batch_wait_for_the_end_and_say_how_it_went(system: System, t
     assert len(system.charges()) == 3
 
 
+def test_a_key_names_one_job(system: System) -> None:
+    """The same key and request give the same job; with another request exit 5 and no second job; one charge."""
+    prompt = words("a keyed lamp")
+    key = ("--idempotency-key", words("key"), "--json")
+    first = system.cli("submit", prompt, *key)
+    told = together(system, {"same": ("submit", prompt, "--wait", *key), "other": ("submit", f"{prompt}!", *key)})
+    assert (told["same"].code, told["same"].json["jobId"]) == (0, first.json["jobId"])
+    assert (told["other"].code, told["other"].json["error"]["code"]) == (5, "IDEMPOTENCY_CONFLICT")
+    assert system.sql("SELECT count(*) FROM image_generation_jobs WHERE prompt LIKE %s", f"{prompt}%") == [(1,)]
+    assert len(system.charges()) == 1
+
+
 def test_leaving_a_wait_leaves_the_job_alone(system: System) -> None:
     """--timeout exits 4 and Ctrl-C 130; both say how to watch on; both jobs complete, with one charge each."""
     prompt = words("a slow lamp")
-    slow = ("submit", f"{prompt} by timeout", "--at", "4s", "--wait", "--timeout", "1s", "--json")
-    waiting = ("submit", f"{prompt} by Ctrl-C", "--at", "4s", "--wait")
+    slow = ("submit", f"{prompt} by timeout", "--at", "5s", "--wait", "--timeout", "1s", "--json")
+    waiting = ("submit", f"{prompt} by Ctrl-C", "--at", "5s", "--wait")
     told = all_of({"timeout": lambda: system.cli(*slow), "Ctrl-C": lambda: interrupted(system, waiting)})
     assert (told["timeout"].code, told["timeout"].json["status"]) == (4, "queued")
     assert told["Ctrl-C"].code == 130

@@ -135,10 +135,12 @@ def test_its_commands_know_what_they_can(system: System, installed: Installed) -
 
 
 def test_submit_goes_through_the_broker(system: System, installed: Installed, tmp_path: Path) -> None:
-    """With the broker's address `submit`, `batch` and `show` work from the wheel; three pictures, three charges."""
+    """With the broker's address `submit`, `batch` and `show` work; bad input exits 2; three pictures, three charges."""
     prompt = words("by its command")
     batch = tmp_path / "two.json"
     batch.write_text(json.dumps({"requests": [{"prompt": f"{prompt} {number}"} for number in range(2)]}))
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps({"requests": [{"prompt": prompt}, {"prompt": prompt, "model": "dall-e"}]}))
     redis = {"IMAGEGEN_REDIS_URL": system.settings.redis}
     told = all_of(
         {
@@ -147,12 +149,17 @@ def test_submit_goes_through_the_broker(system: System, installed: Installed, tm
                 "imagegen", "batch", str(batch), "--wait", "--json", IMAGEGEN_BROKER_URL=system.settings.broker
             ),
             "wrong": lambda: installed.run("imagegen", "submit", prompt, "--model", "dall-e", "--wait", **redis),
+            "wrong batch": lambda: installed.run("imagegen", "batch", str(wrong), "--wait", **redis),
         }
     )
-    assert {name: one.code for name, one in told.items()} == {"submit": 0, "batch": 0, "wrong": 1}, told
+    assert {name: one.code for name, one in told.items()} == {"submit": 0, "batch": 0, "wrong": 2, "wrong batch": 2}, (
+        told
+    )
     job = told["submit"].json
     assert (job["status"], [one["status"] for one in told["batch"].json["jobs"]]) == ("completed", ["completed"] * 2)
-    assert "'dall-e' is not known" in told["wrong"].out
+    for name in ("wrong", "wrong batch"):
+        assert "INVALID_REQUEST" in told[name].out
+        assert "'dall-e' is not known" in told[name].out
     assert installed.run("imagegen", "show", job["jobId"], "--json", **redis).json == job
     assert len(system.charges(prompt)) == 3
 

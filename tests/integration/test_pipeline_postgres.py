@@ -11,7 +11,13 @@ from imagegen.outcomes import Finish, Lost, Outcome
 from imagegen.states import Stage, Status
 from tests.jobs_kit import PostgresStore
 from tests.pipeline_parts import World
-from tests.unit import test_pipeline_generate, test_pipeline_poll, test_pipeline_sweep, test_pipeline_transfers
+from tests.unit import (
+    test_pipeline_generate,
+    test_pipeline_poll,
+    test_pipeline_reconcile,
+    test_pipeline_sweep,
+    test_pipeline_transfers,
+)
 
 pytest_plugins = ["tests.stores"]
 
@@ -20,7 +26,14 @@ IN_MEMORY = {"test_any_order_of_doubled_messages_buys_what_is_allowed", "test_a_
 # Reaches behind the port.
 IN_MEMORY |= {"test_a_worker_without_its_lease_ends_nothing"}
 
-for stories in (test_pipeline_generate, test_pipeline_poll, test_pipeline_sweep, test_pipeline_transfers):
+STORIES = (
+    test_pipeline_generate,
+    test_pipeline_reconcile,
+    test_pipeline_poll,
+    test_pipeline_transfers,
+    test_pipeline_sweep,
+)
+for stories in STORIES:
     for name, story in vars(stories).items():
         if name.startswith("test_") and name not in IN_MEMORY:
             globals()[name] = story

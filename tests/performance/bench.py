@@ -25,12 +25,14 @@ import click
 import requests
 from rich.console import Console
 
+from imagegen.images import publish_form
 from tests.performance import picture_cost, tables
 from tests.performance.counting import commands, kind_of, statements, usage
 from tests.performance.figures import Counted, Figures, figures, median_of
-from tests.performance.sides import RESULT, Side, bare, emulated, ours
+from tests.performance.sides import RESULT, SIDE, Side, bare, emulated, ours
 
 WARM_UP = 8
+AGAIN = 50
 LOOK_EVERY = 0.2
 SETTLE = 1.0
 PATIENCE = 240.0
@@ -47,13 +49,18 @@ def _side(name: str, home: Path, provider: str, pictures: str) -> Iterator[Side]
         yield side
 
 
-def _submit(side: Side, count: int, word: str) -> dict[str, float]:
-    """Hands the jobs over; id to moment. Every prompt is its own, so that no cache answers."""
+def _prompts(count: int) -> list[str]:
+    """Each is its own, so that no cache answers."""
+    return [f"picture {number} {uuid4()}" for number in range(count)]
+
+
+def _submit(side: Side, prompts: list[str]) -> dict[str, float]:
+    """Hands the jobs over; id to moment."""
     sent = {}
-    for number in range(count):
+    for prompt in prompts:
         job_id = str(uuid4())
         sent[job_id] = time.time()
-        side.submit(job_id, f"{word} {number} {job_id}")
+        side.submit(job_id, prompt)
     return sent
 
 
@@ -73,7 +80,7 @@ def _wait(side: Side, ids: list[str]) -> dict[str, Any]:
 
 
 def _failed(told: dict[str, Any]) -> bool:
-    return told["status"] != "SUCCESS" or told["result"].get("status", "completed") != "completed"
+    return bool(told["status"] != "SUCCESS" or told["result"].get("status", "completed") != "completed")
 
 
 def _books(provider: str) -> dict[str, Any]:
@@ -87,19 +94,19 @@ def _logged(side: Side) -> int:
 
 def measure(side: Side, provider: str, latency: str, jobs: int) -> Counted:
     """One run: warm up, look, work, look again."""
-    _wait(side, list(_submit(side, WARM_UP, "warm up")))
+    _wait(side, list(_submit(side, _prompts(WARM_UP))))
     time.sleep(SETTLE)
     roots, log, book = side.roots(), _logged(side), _books(provider)
     pushed, before, own = commands(side.redis), usage(roots), time.process_time()
-    begun = time.time()
-    sent = _submit(side, jobs, "picture")
+    prompts, begun = _prompts(jobs), time.time()
+    sent = _submit(side, prompts)
     own = time.process_time() - own
     done = _wait(side, list(sent))
     after, now = usage(roots), commands(side.redis)
     now.subtract(pushed)
     ended = {job_id: _ended(told) for job_id, told in done.items()}
     time.sleep(SETTLE)
-    late = _books(provider)
+    late, logged = _books(provider), _statements(side, log)
     ready = {charge["prompt"]: datetime.fromisoformat(charge["readyAt"]).timestamp() for charge in late["charges"]}
     return Counted(
         side=side.name,
@@ -115,8 +122,27 @@ def measure(side: Side, provider: str, latency: str, jobs: int) -> Counted:
         commands=sum(now.values()),
         polls=late["polls"] - book["polls"],
         requests=sum(late["requests"].values()) - sum(book["requests"].values()),
-        statements=_statements(side, log),
+        pictures=jobs if side.fits_pictures else 0,
+        picture_cpu=_picture_cpu(provider, late["charges"][-1]["id"]),
+        hits=_asked_again(side, prompts[:AGAIN]) if side.remembers else None,
+        statements=logged,
     )
+
+
+def _asked_again(side: Side, prompts: list[str]) -> float:
+    """The share of the same requests, sent once more, that the cache answers."""
+    done = _wait(side, list(_submit(side, prompts)))
+    return sum(bool(told["result"]["cacheHit"]) for told in done.values()) / len(prompts)
+
+
+def _picture_cpu(provider: str, order: str) -> float:
+    """CPU seconds of fitting one of the run's pictures, in this process and alone."""
+    headers = {"Authorization": "Bearer bench"}
+    record = requests.get(
+        f"{provider}/api/v1/nanobanana/record-info", params={"taskId": order}, headers=headers, timeout=30
+    ).json()["data"]
+    data = requests.get(record["response"]["resultImageUrl"], timeout=30).content
+    return picture_cost.cpu_ms(lambda: publish_form(data, SIDE, SIDE, "jpeg"), rounds=9) / 1000
 
 
 def _ended(told: dict[str, Any]) -> float:
@@ -143,10 +169,12 @@ def run(latencies: list[str], jobs: int, repeat: int, pictures: str) -> list[Fig
     for latency in latencies:
         for turn in range(repeat):
             for name in SIDES:
-                with tempfile.TemporaryDirectory(prefix="imagegen-bench-") as folder:
-                    with emulated(Path(folder, "provider"), latency) as provider:
-                        with _side(name, Path(folder, "side"), provider, pictures) as side:
-                            found.append(figures(measure(side, provider, latency, jobs)))
+                with (
+                    tempfile.TemporaryDirectory(prefix="imagegen-bench-") as folder,
+                    emulated(Path(folder, "provider"), latency) as provider,
+                    _side(name, Path(folder, "side"), provider, pictures) as side,
+                ):
+                    found.append(figures(measure(side, provider, latency, jobs)))
                 tables.line(progress, found[-1], turn + 1, repeat)
     return found
 

@@ -1,4 +1,4 @@
-"""What the machine, Redis and PostgreSQL counted: CPU of process trees, commands, statements. No part is asked to hurry.
+"""What the machine, Redis and PostgreSQL counted: CPU of process trees, commands, statements.
 
 CPU is `utime + stime` of /proc/PID/stat and the same of reaped children (proc(5), fields 14 to 17), summed over a
 tree of processes; a process that ends between two looks is in its parent's reaped time, so nothing is lost.
@@ -20,7 +20,9 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 PROC = Path("/proc")
 
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ \S+ \[\d+\] (\w+):\s+(.*)")
-_ASIDE = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SET|SHOW|DISCARD)\b|select pg_catalog\.version|select current_schema", re.I)
+_ASIDE = re.compile(
+    r"(BEGIN|COMMIT|ROLLBACK|SET|SHOW|DISCARD)\b|select pg_catalog\.version|select current_schema", re.I
+)
 _SWEEP = re.compile(r"SKIP LOCKED|announce_at <=|SET announce_at|NOT \(?EXISTS", re.I)
 _POLL = re.compile(r"jsonb_to_recordset\([^)]*\) AS seen|waiting_for IS NULL OR|percentile|AS seconds", re.I)
 

@@ -25,7 +25,10 @@ SERVERS = ("postgres", "redis")
 
 @dataclass(frozen=True)
 class Counted:
-    """One run as it was counted. Times in seconds; `cpu` by part; `lags` provider ready to published."""
+    """One run as it was counted. Times in seconds; `cpu` by part; `lags` provider ready to published.
+
+    `picture_cpu`: what fitting one such picture and its thumbnail takes by itself; `pictures`: how many were fitted.
+    """
 
     side: str
     latency: str
@@ -40,6 +43,9 @@ class Counted:
     commands: int
     polls: int
     requests: int
+    pictures: int = 0
+    picture_cpu: float = 0.0
+    hits: float | None = None
     statements: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -51,6 +57,8 @@ class Figures:
     latency: str
     jobs_per_second: float
     cpu_per_1000: float
+    cpu_of_pictures: float
+    cpu_without_pictures: float
     cpu_by_part: Mapping[str, float]
     lag_p50: float
     lag_p95: float
@@ -67,6 +75,7 @@ class Figures:
     poll_statements: float | None
     sweep_statements: float | None
     grown_mb: float
+    cache_hits: float | None
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -77,11 +86,14 @@ def figures(run: Counted) -> Figures:
     """Everything per job or per 1,000 jobs."""
     thousand = 1000 / run.jobs
     said = {kind: run.statements.get(kind, 0) / run.jobs for kind in ("job", "poll", "sweep")} if run.statements else {}
+    cpu, pictures = sum(run.cpu.values()) * thousand, run.pictures * run.picture_cpu * thousand
     return Figures(
         side=run.side,
         latency=run.latency,
         jobs_per_second=run.jobs / run.seconds,
-        cpu_per_1000=sum(run.cpu.values()) * thousand,
+        cpu_per_1000=cpu,
+        cpu_of_pictures=pictures,
+        cpu_without_pictures=cpu - pictures,
         cpu_by_part={part: seconds * thousand for part, seconds in run.cpu.items()},
         lag_p50=quantile(run.lags, 0.5),
         lag_p95=quantile(run.lags, 0.95),
@@ -97,6 +109,7 @@ def figures(run: Counted) -> Figures:
         job_statements=said.get("job"),
         poll_statements=said.get("poll"),
         sweep_statements=said.get("sweep"),
+        cache_hits=run.hits,
         grown_mb=sum(size for part, size in run.grown.items() if part not in SERVERS) / 1e6,
     )
 

@@ -35,6 +35,8 @@ class Side:
     roots: Callable[[], dict[str, int]]
     submit: Callable[[str, str], None]
     redis: Any
+    fits_pictures: bool
+    remembers: bool
     statement_log: Path | None = None
 
 
@@ -67,11 +69,9 @@ def ours(home: Path, provider: str) -> Iterator[Side]:
                     "height": SIDE,
                     "format": "jpeg",
                 }
-                app.send_task(
-                    "imagegen.generate_image", queue=namespace, task_id=job_id, kwargs={"request": request}
-                )
+                app.send_task("imagegen.generate_image", queue=namespace, task_id=job_id, kwargs={"request": request})
 
-            yield Side("imagegen", run.supervisor.pids, submit, client, log)
+            yield Side("imagegen", run.supervisor.pids, submit, client, True, True, log)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def bare(home: Path, provider: str, pictures: str) -> Iterator[Side]:
                 links[-1].set(task_id=job_id)
                 chain(*links, app=app).apply_async()
 
-            yield Side("bare chain", supervisor.pids, submit, client)
+            yield Side("bare chain", supervisor.pids, submit, client, pictures == "same", False)
 
 
 def _as_bare(child: Child) -> Child:

@@ -12,6 +12,8 @@ from tests.performance.figures import Figures
 ROWS = (
     ("jobs per second", "jobs_per_second", "{:.1f}"),
     ("CPU seconds per 1,000 jobs", "cpu_per_1000", "{:.2f}"),
+    ("  of these the pictures themselves", "cpu_of_pictures", "{:.2f}"),
+    ("  without the pictures", "cpu_without_pictures", "{:.2f}"),
     ("lag from ready to published, p50 (s)", "lag_p50", "{:.2f}"),
     ("  p95", "lag_p95", "{:.2f}"),
     ("  p99", "lag_p99", "{:.2f}"),
@@ -26,6 +28,7 @@ ROWS = (
     ("SQL statements per job: claims and moves", "job_statements", "{:.2f}"),
     ("  polls", "poll_statements", "{:.2f}"),
     ("  sweep", "sweep_statements", "{:.2f}"),
+    ("share of repeated requests answered by the cache", "cache_hits", "{:.2f}"),
     ("memory the workers gained during the run (MB)", "grown_mb", "{:.0f}"),
 )
 PICTURE_COLUMNS = ("original", "to", "verify", "publish", "Pillow", "bytes", "Pillow bytes")
@@ -67,7 +70,7 @@ def pictures(rows: Sequence[tuple[object, ...]]) -> Table:
 
 
 def _add(table: Table, label: str, values: Sequence[float | None], form: str) -> None:
-    cells = ["–" if value is None else form.format(value) for value in values]
+    cells = ["-" if value is None else form.format(value) for value in values]
     first, last = values[0], values[-1]
     ratio = f"{first / last:.2f}" if len(values) == 2 and first is not None and last else ""
     table.add_row(label, *cells, ratio)

@@ -38,6 +38,8 @@ def run(jobs: int = 4, seconds: float = 2.0, statements: Mapping[str, int] | Non
         commands=40,
         polls=4,
         requests=12,
+        pictures=jobs,
+        picture_cpu=0.008,
         statements=statements or {},
     )
 
@@ -60,6 +62,7 @@ def test_figures_are_per_job_and_per_thousand() -> None:
     found = figures(run(statements={"job": 32, "poll": 2, "sweep": 6, "aside": 99}))
     assert found.jobs_per_second == 2.0
     assert found.cpu_per_1000 == pytest.approx(30.0)
+    assert (found.cpu_of_pictures, found.cpu_without_pictures) == pytest.approx((8.0, 22.0))
     assert found.cpu_by_part == pytest.approx({"generate": 10.0, "postgres": 20.0})
     assert (found.messages_per_job, found.events_per_job, found.polls_per_job) == (4.0, 2.0, 1.0)
     assert (found.job_statements, found.poll_statements, found.sweep_statements) == (8.0, 0.5, 1.5)
