@@ -1,10 +1,10 @@
 """imagegen from another Python service: typed, validated before anything is sent, reading no environment.
 
-    from imagegen.client import Client
+from imagegen.client import Client
 
-    with Client.celery("redis://localhost:6379/0") as client:
-        job = client.wait(client.generate("a fox in a red coat", width=1024, height=1024), timeout=300)
-        print(job.public_url if job.ok else job.error)
+with Client.celery("redis://localhost:6379/0") as client:
+    job = client.wait(client.generate("a fox in a red coat", width=1024, height=1024), timeout=300)
+    print(job.public_url if job.ok else job.error)
 """
 
 from __future__ import annotations

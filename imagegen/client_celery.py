@@ -79,9 +79,7 @@ class CeleryClient:
         self._send(GENERATE_IMAGE, job_id, request)
         return _queued_job(job_id, request)
 
-    def batch(
-        self, characters: Iterable[Character | Mapping[str, Any] | str] | None = None, **fields: Any
-    ) -> Batch:
+    def batch(self, characters: Iterable[Character | Mapping[str, Any] | str] | None = None, **fields: Any) -> Batch:
         """Sends one to four pictures that are admitted together: `characters` (briefs or names), or `requests=[…]`.
 
         The other fields are defaults for every member. The batch comes back queued, with the ids its jobs will have.

@@ -178,7 +178,5 @@ def completed(store: Store, job: Job, seconds: float = 0, **changes: Any) -> Job
     held = claimed(store, job, MoveName.PUBLISH, seconds)
     settle = Entry(kind="settle", amount=CENTS, attempt_id=job.attempt_id)
     picture = {"picture": {"width": 1344, "height": 768, "bytes": 4711}}
-    end = step(
-        job, MoveName.COMPLETE, seconds, held=held.claim, changes=changes, entries=(settle,), detail=picture
-    )
+    end = step(job, MoveName.COMPLETE, seconds, held=held.claim, changes=changes, entries=(settle,), detail=picture)
     return moved(store, end)

@@ -126,9 +126,7 @@ def test_a_lost_message_is_sent_again_until_acknowledged(client: CeleryClient, r
         assert server.llen(NAMESPACE) == 0
 
 
-def test_the_environment_does_not_move_the_door(
-    redis_url: str, clerk: Clerk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_does_not_move_the_door(redis_url: str, clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery's own variables, meant for another application of the same process, change nothing here."""
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("CELERY_RESULT_BACKEND", "redis://127.0.0.1:1/0")

@@ -84,9 +84,7 @@ def test_generate_sends_the_request_by_name(client: CeleryClient, wire: PaperWir
         ({"style": {"name": "n", "references": ["b.png"]}}, "style.references.0"),
     ],
 )
-def test_wrong_requests_are_not_sent(
-    client: CeleryClient, wire: PaperWire, fields: dict[str, Any], field: str
-) -> None:
+def test_wrong_requests_are_not_sent(client: CeleryClient, wire: PaperWire, fields: dict[str, Any], field: str) -> None:
     """The same errors as the service's own, before anything leaves; bytes and local paths do not travel in messages."""
     with pytest.raises(InvalidRequest) as caught:
         client.generate("a fox", **fields)
