@@ -188,7 +188,7 @@ def machine() -> dict[str, Any]:
 
 @click.command()
 @click.option("--jobs", type=click.IntRange(1), default=500, show_default=True, help="Jobs per run.")
-@click.option("--repeat", type=click.IntRange(1), default=2, show_default=True, help="Runs per side and latency.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs per side and latency.")
 @click.option("--latency", "latencies", multiple=True, default=("0", "lognormal:8:0.5"), show_default=True)
 @click.option("--bare-pictures", type=click.Choice(["none", "same"]), default="none", show_default=True,
               help="Whether the bare chain fits pictures and makes thumbnails as we do.")  # fmt: skip
