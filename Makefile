@@ -10,8 +10,6 @@ READY := $(VENV)/.ready
 # 3.11 and 3.12 first: the wheels that carry Redis and PostgreSQL are built for them.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	if $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
-# The demo, the tests and the benchmarks always use their own parts and the emulator, whatever the shell holds.
-OWN := env -u IMAGEGEN_DATABASE_URL -u IMAGEGEN_REDIS_URL -u IMAGEGEN_BROKER_URL -u IMAGEGEN_STORAGE_URL USE_REAL_IMAGE=false
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -25,10 +23,10 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(READY) ## four characters from brief to picture, on the emulator
-	@$(OWN) $(BIN)/imagegen demo
+	@$(BIN)/imagegen demo
 
 test: $(READY) ## every test but the chaos tier
-	$(OWN) $(BIN)/python -m pytest -m "not chaos" $(ARGS)
+	$(BIN)/python -m pytest -m "not chaos" $(ARGS)
 
 up: $(READY) ## the whole system on this machine, until Ctrl-C
 	@$(BIN)/imagegen up
@@ -41,10 +39,10 @@ types: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
 bench: $(READY) ## our jobs beside a bare Celery chain, and the CPU of one picture
-	$(OWN) $(BIN)/python -m tests.performance.bench $(ARGS)
+	$(BIN)/python -m tests.performance.bench $(ARGS)
 
 chaos: $(READY) ## the slow fault and soak tier
-	$(OWN) $(BIN)/python -m pytest -m chaos $(ARGS)
+	$(BIN)/python -m pytest -m chaos $(ARGS)
 
 wheel: $(READY) ## build the wheel and test it in a clean environment
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-GRACE = timedelta(seconds=5)
-"""How long a sent hint may stay unanswered before the sweep sends another; doubles with every hint."""
+GRACE = timedelta(seconds=10)
+"""How long a sent hint may stay unanswered before the sweep sends another; doubles with every hint. Longer than a queue
+usually is, so that a burst is not sent twice."""
 
 ANNOUNCE_AGAIN = timedelta(seconds=10)
 """After its end a job is announced once more by the sweep: the first announcement may have died with its worker."""

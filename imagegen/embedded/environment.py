@@ -31,7 +31,7 @@ class Plan:
     @classmethod
     def isolated(cls, home: Path, **told: str) -> Self:
         """Own parts and the emulator in `home`, whatever is configured around; `told` are settings by their names."""
-        kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+        kept = {name: value for name, value in os.environ.items() if not is_setting(name)}
         environ = {**kept, **told, env_name("home"): str(home)}
         home.mkdir(parents=True, exist_ok=True)
         return cls(Settings.load(environ, home), environ, home)
@@ -120,6 +120,7 @@ def whole(plan: Plan, joined: Mapping[str, str], app_root: Path) -> dict[str, st
     return {**plan.environ, **joined, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
 
 
-def _is_setting(name: str) -> bool:
+def is_setting(name: str) -> bool:
+    """Whether an environment name configures imagegen, a provider or the object store."""
     own = {env_name(field) for field in Settings.model_fields}
     return name.startswith(("IMAGEGEN_", "AWS_")) or name.removesuffix("_FILE") in own

@@ -21,7 +21,7 @@ from celery import Celery
 from imagegen.cli.up import Options, Running, running
 from imagegen.client import Client
 from imagegen.embedded.addresses import free_port
-from imagegen.embedded.environment import Plan
+from imagegen.embedded.environment import Plan, is_setting
 from imagegen.emulator import Emulator
 from imagegen.settings import Settings
 from storage.engine import Database
@@ -95,7 +95,7 @@ class Told:
 
 def cli(*words: str, home: Path, env: Mapping[str, str] | None = None, timeout: float = 60) -> Told:
     """Runs `imagegen …` in the checkout with this home and nothing configured around it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEGEN_")}
+    kept = {name: value for name, value in os.environ.items() if not is_setting(name)}
     whole = {**kept, "IMAGEGEN_HOME": str(home), "COLUMNS": "200", **(env or {})}
     return Told(command_line.run(words, whole, ROOT, timeout))
 
