@@ -206,7 +206,7 @@ def _addresses(joined: Settings, places: Places) -> dict[str, str]:
     provider = " ".join(f"{name} REAL" for name in joined.provider_names) if joined.real else ""
     outside = " ".join(outside_providers(joined).values())
     found = {
-        "postgres": mask_url(joined.database),
+        "postgres": mask_url(joined.database.replace("+psycopg2", "")),
         "redis": mask_url(joined.redis),
         "storage": joined.storage,
         "provider": provider or places.emulator or outside,
