@@ -32,13 +32,13 @@ def test_a_job_without_any_message_is_done(world: World) -> None:
 
 
 def test_lost_hints_are_sent_again_ever_more_slowly(world: World) -> None:
-    """Nobody listens: 5, 10, 20, … seconds between two hints."""
+    """Nobody listens: the grace between two hints doubles, 10, 20, 40, … seconds."""
     job = world.job()
     heard = []
     for _ in range(160):
         heard += [world.clock.monotonic() for _ in world.sweep()]
         world.clock.advance(1)
-    assert heard == [0, 5, 15, 35, 75, 155]
+    assert heard == [0, 10, 30, 70, 150]
     world.live(job)
     world.closes()
 
