@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,7 +203,7 @@ def _wait_for_workers(broker: str, workers: tuple[Worker, ...], supervisor: Supe
 
 def _addresses(joined: Settings, places: Places) -> dict[str, str]:
     """What `up` prints, secrets masked."""
-    provider = " ".join(f"{name} REAL" for name in joined.provider_names) if joined.real else ""
+    provider = " ".join(joined.provider_names) if joined.real else ""
     outside = " ".join(outside_providers(joined).values())
     found = {
         "postgres": mask_url(joined.database.replace("+psycopg2", "")),
@@ -214,6 +214,15 @@ def _addresses(joined: Settings, places: Places) -> dict[str, str]:
         "flower": f"http://{HOST}:{places.flower_port}" if places.flower_port else None,
     }
     return {name: address for name, address in found.items() if address}
+
+
+def address_lines(addresses: Mapping[str, str], settings: Settings) -> Iterator[str]:
+    """`NAME ADDRESS` for each part; where money is real, `provider NAME REAL` for each provider."""
+    for name, address in addresses.items():
+        if name == "provider" and settings.real:
+            yield from (f"provider {provider} REAL" for provider in settings.provider_names)
+        else:
+            yield f"{name} {address}"
 
 
 class _Stopped(BaseException):
@@ -245,8 +254,8 @@ def up(ctx: click.Context) -> None:
     """Start what is not configured, run workers, beat, HTTP API and Flower until Ctrl-C."""
     try:
         with _stoppable(), running(Plan.here()) as started:
-            for name, address in started.instance.addresses.items():
-                click.echo(f"{name} {address}")
+            for line in address_lines(started.instance.addresses, started.settings):
+                click.echo(line)
             click.echo("ready; Ctrl-C stops it")
             sys.stdout.flush()
             threading.Event().wait()
