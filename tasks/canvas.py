@@ -33,7 +33,7 @@ def name_of(stage: Stage) -> str:
 
 
 def continuation(request: Any) -> dict[str, Any] | None:
-    """What waits for this message: the rest of its chain, whose last link carries the chord, or its own place there.
+    """What waits for this message: the rest of its chain, whose last link carries the chord. None for a last link.
 
     JSON; `chain` is in Celery's order (the next link last).
     """
