@@ -361,13 +361,11 @@ class Services:
     clock: Clock
     emulated: bool
     worker: str
-    url_ttl: timedelta | None = None
     callback_base_url: str | None = None
     deadline: timedelta = timedelta(minutes=10)
     max_paid_attempts: int = 1
     allow_hosts: tuple[str, ...] = ()
     templates: str | None = None
-    webhooks_signed: bool = False
     storage_url: str | None = None
     learnt: Learnt = field(default_factory=Learnt)
     askers: Executor = field(default_factory=lambda: ThreadPoolExecutor(policies.POLL_THREADS, "poll"))

@@ -77,12 +77,10 @@ def _services(app: Celery, told: Settings) -> Services:
         clock=clock,
         emulated=not told.real,
         worker=f"{socket.gethostname()}-{os.getpid()}",
-        url_ttl=timedelta(seconds=told.url_ttl) if told.urls == "presigned" else None,
         callback_base_url=told.callback_base_url,
         deadline=timedelta(seconds=told.deadline),
         max_paid_attempts=told.max_paid_attempts,
         allow_hosts=told.allow_hosts,
         templates=None if told.templates is None else str(told.templates),
-        webhooks_signed=bool(told.webhook_secret),
         storage_url=told.storage,
     )

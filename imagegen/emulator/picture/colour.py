@@ -109,11 +109,6 @@ def lighter(colour: Colour, share: float = 0.3) -> Colour:
     return mix(colour, (255, 250, 240), share)
 
 
-def luminance(colour: Colour) -> float:
-    """0 (black) to 255 (white)."""
-    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-
-
 def vivid(random: Random) -> Colour:
     """Some clear, not too bright colour."""
     red, green, blue = colorsys.hsv_to_rgb(random.random(), random.uniform(0.55, 0.8), random.uniform(0.6, 0.88))
