@@ -17,7 +17,8 @@ from imagegen.ids import batch_id_for, job_id_for
 from imagegen.inputs import Door
 from imagegen.jobs import Batch
 from imagegen.planning import SCHEDULED, Planner, plan_image
-from imagegen.ports import Admitted, Services
+from imagegen.ports import Services
+from imagegen.records import Admitted
 from imagegen.states import BatchStatus
 
 __all__ = ["admit_batch", "admit_image", "plan_image", "send_hints"]

@@ -14,8 +14,9 @@ from imagegen.errors import Billed, DeadlineExceeded, ImagegenError, PartUnavail
 from imagegen.images import Published
 from imagegen.jobs import Job
 from imagegen.outcomes import Finish, Lost, Outcome, Park
-from imagegen.ports import Entry, EntryKind, Facts, Services
+from imagegen.ports import Services
 from imagegen.recording import commit, facts_of, move
+from imagegen.records import Entry, EntryKind, Facts
 from imagegen.states import MoveName, Stage, Status
 
 log = logging.getLogger(__name__)

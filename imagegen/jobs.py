@@ -22,7 +22,9 @@ class Job:
     """A row of `image_generation_jobs`. Money in US dollars, sizes in pixels, times with their zone.
 
     `plan` is what admission decided for the provider (ratio, tier, reference digests and keys, …, JSON);
-    `continuation` the Celery canvas that waits for this job (JSON); `hints` how many were sent since it last moved.
+    `continuation` the Celery canvas that waits for this job (JSON); `hints` how many were sent since it last moved;
+    `slot_at` the moment a limit set for its paid call; `stopped` that its owner cancelled it during that call;
+    `aliases` other ids under which its document is awaited; `replaces` the job whose placeholder its picture replaces.
     """
 
     id: UUID
@@ -92,6 +94,10 @@ class Job:
     hints: int = 0
     woken: bool = False
     waiting_for: str | None = None
+    slot_at: datetime | None = None
+    stopped: bool = False
+    aliases: Sequence[UUID] = ()
+    replaces: UUID | None = None
     claim: UUID | None = None
     continuation: Mapping[str, Any] | None = None
     started_at: datetime | None = None
@@ -176,6 +182,7 @@ class Batch:
     completed_at: datetime | None = None
     idempotency_key: str | None = None
     body_sha256: str = ""
+    aliases: Sequence[UUID] = ()
     callback_url: str | None = None
     notify_task: Mapping[str, Any] | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imagegen.ports import Move
+from imagegen.records import Move
 from imagegen.states import MOVES, TERMINAL, MoveName, Status
 
 GUARDED = frozenset({"id", "status", "stage", "next_run_at", "claim", "woken", "hints", "updated_at", "continuation"})

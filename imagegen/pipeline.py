@@ -18,10 +18,11 @@ from imagegen.errors import ArtifactExpired, DeadlineExceeded, ImagegenError, No
 from imagegen.jobs import Job
 from imagegen.outcomes import Lost, Outcome, Park, advanced
 from imagegen.polling import ask, failed_by_provider, seen
-from imagegen.ports import Cached, Claimed, Move, Polled, Services
+from imagegen.ports import Services
 from imagegen.providers.base import Failed
 from imagegen.purchase import answered, buy, keep, not_bought
 from imagegen.recording import commit, facts_of, move
+from imagegen.records import Cached, Claimed, Move, Polled
 from imagegen.states import MoveName, Stage
 from imagegen.transfers import transfer_failed
 

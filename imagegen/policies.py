@@ -11,13 +11,39 @@ usually is, so that a burst is not sent twice."""
 ANNOUNCE_AGAIN = timedelta(seconds=10)
 """After its end a job is announced once more by the sweep: the first announcement may have died with its worker."""
 
-LEASES = {
-    "generate": timedelta(seconds=30),
-    "submit": timedelta(seconds=200),
-    "download": timedelta(seconds=25),
-    "upload": timedelta(seconds=25),
-}
-"""How long a worker may hold a job at each step. `submit` is longer than the transport's total deadline."""
+LEASE = timedelta(seconds=20)
+"""How long a worker holds a job without a sign of life; four heartbeats long, so that one lost or late does no harm."""
+
+HEARTBEAT = 5.0
+"""Seconds between two signs of life of a worker that is busy with jobs."""
+
+SETTLING = 10.0
+"""Seconds a paid call without an answer waits at least for its worker's sign of life before its job ends in doubt:
+a database that was away kept both from each other."""
+
+COLLECT_EVERY = timedelta(seconds=5)
+"""Until the paid picture of an ended job is looked for again; doubles with every try."""
+
+COLLECT_TRIES = 10
+"""How often it is looked for: about an hour and a half."""
+
+SLOTS_AHEAD = timedelta(seconds=3)
+"""How far ahead a limit's slots are given away: a sweep that comes late by less loses none."""
+
+SLOT_LEAD = timedelta(milliseconds=600)
+"""How long before its slot a job is sent to a worker, which waits for the moment itself: a sweep and a message."""
+
+HEADROOM = 0.03
+"""Share of a provider's limit that is left alone: its clock is not ours."""
+
+PAUSE_LOOK = timedelta(minutes=1)
+"""A paused job looks again after this, though `resume` wakes it at once."""
+
+CROWDED = 200
+"""Messages in a queue from which on hints that were sent before are not sent again."""
+
+CROWDED_PATIENCE = timedelta(minutes=5)
+"""For how long: a hint may have been lost though its queue is long."""
 
 SUBMIT_TOTAL = 180.0
 """Total deadline of a paid call; a 4K picture of a thinking model takes well over a minute."""

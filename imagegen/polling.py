@@ -12,9 +12,10 @@ from imagegen.endings import no_picture
 from imagegen.errors import ImagegenError
 from imagegen.jobs import Job
 from imagegen.outcomes import Outcome
-from imagegen.ports import Polled, Services
+from imagegen.ports import Services
 from imagegen.providers.base import Progress, Ready
 from imagegen.recording import facts_of
+from imagegen.records import Polled
 
 
 def ask(jobs: list[Job], services: Services) -> dict[UUID, Progress | ImagegenError]:

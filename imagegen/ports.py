@@ -1,4 +1,4 @@
-"""What the pipeline needs of the outside, as protocols, and the value objects that cross them.
+"""What the pipeline needs of the outside, as protocols; `imagegen.records` has the value objects that cross them.
 
 `storage/` implements them on PostgreSQL, Redis and S3; `imagegen.testing` in memory. One contract suite per port
 runs on both. Every method may raise `PartUnavailable` when its part cannot be reached.
@@ -11,8 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from imagegen import policies
@@ -20,38 +19,27 @@ from imagegen.cadence import Learnt
 from imagegen.catalog import Catalog
 from imagegen.contracts import Style
 from imagegen.errors import Temporary
+from imagegen.heartbeat import Heartbeat
 from imagegen.jobs import Batch, Job
+from imagegen.limits import Limits
 from imagegen.providers.base import Provider
-from imagegen.records import Admitted, Cached, Claimed, Event, JobFilter
-from imagegen.states import MoveName, Stage, Status
+from imagegen.records import (
+    Admitted,
+    Attempt,
+    Cached,
+    Claimed,
+    Event,
+    Held,
+    Holding,
+    JobFilter,
+    Limit,
+    Move,
+    Pause,
+    Polled,
+    Settled,
+)  # fmt: skip
+from imagegen.states import Stage
 from imagegen.transport import Transport
-
-__all__ = [
-    "Admitted",
-    "AttemptState",
-    "BlobInfo",
-    "Blobs",
-    "Breaker",
-    "Cached",
-    "Claimed",
-    "Clock",
-    "Entry",
-    "EntryKind",
-    "Event",
-    "Facts",
-    "Hints",
-    "JobFilter",
-    "Jobs",
-    "Move",
-    "NewAttempt",
-    "Polled",
-    "Results",
-    "Services",
-    "Styles",
-]
-
-AttemptState = Literal["submitting", "not_sent", "rejected", "accepted", "unknown", "succeeded", "failed"]
-EntryKind = Literal["reserve", "settle", "release", "waste", "uncertain"]
 
 
 class Clock(Protocol):
@@ -68,94 +56,6 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None:
         """Waits; a manual clock only moves its hands."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewAttempt:
-    """The intent to buy, committed before the paid call (state `submitting`)."""
-
-    id: UUID
-    job_id: UUID
-    number: int
-    provider: str
-    model: str
-    token: str
-    estimate: Decimal
-    emulated: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What a call taught us of an attempt: written whatever the job's own move comes to (law 3)."""
-
-    attempt_id: UUID
-    state: AttemptState
-    provider_job_id: str | None = None
-    result_url: str | None = None
-    blob_sha256: str | None = None
-    usage: Mapping[str, Any] | None = None
-    actual: Decimal | None = None
-    error: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One ledger line in US dollars; `always` writes it even where the job's move finds nothing to move."""
-
-    kind: EntryKind
-    amount: Decimal
-    attempt_id: UUID | None
-    price: Mapping[str, Any] = field(default_factory=dict)
-    always: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Move:
-    """One guarded step of a job: what `MOVES[name]` allows, and everything that is written with it.
-
-    `held`: the claim this worker must still hold (None: no claim needed). `claim`: the new claim (None frees it).
-    `seen`: the status, and the stage unless None, that the job must still have, where the rule allows more.
-    `until`: the new `next_run_at`; at an end, when it is announced again (None: not). `parked`: a wake-up that came
-    meanwhile wins over `until`.
-    `target`: the new status where the rule leaves it open (RETRY). A move with `facts` happens only while their
-    attempt is the job's current one: a late answer to an old attempt never touches a newer one's job.
-    `detail` goes into the event; its `picture` {width, height, bytes} lets COMPLETE feed the result cache with the
-    original, which is known to decode only then; a cache hit or a placeholder never does.
-    """
-
-    job_id: UUID
-    name: MoveName
-    at: datetime
-    cause: str
-    worker: str
-    stage: Stage | None = None
-    target: Status | None = None
-    until: datetime | None = None
-    parked: bool = False
-    waiting_for: str | None = None
-    held: UUID | None = None
-    seen: tuple[Status, Stage | None] | None = None
-    claim: UUID | None = None
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    new_attempt: NewAttempt | None = None
-    facts: Facts | None = None
-    entries: tuple[Entry, ...] = ()
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Polled:
-    """What one poll found: `until` and nothing else (still running), or the picture's URL.
-
-    Failures are rare and go through `Jobs.apply` one by one.
-    """
-
-    job_id: UUID
-    attempt_id: UUID
-    until: datetime
-    result_url: str | None = None
-    actual: Decimal | None = None
-    usage: Mapping[str, Any] | None = None
 
 
 class Jobs(Protocol):
@@ -189,24 +89,62 @@ class Jobs(Protocol):
         """Oldest first."""
         ...
 
-    def claim(self, move: Move, continuation: Mapping[str, Any] | None) -> Claimed | None:
+    def claim(
+        self, move: Move, continuation: Mapping[str, Any] | None, limit: Limit | None = None
+    ) -> Claimed | Held | None:
         """Takes a job for CLAIM, FETCH or PUBLISH, storing the Celery continuation of the message that asks.
 
         None: not there to be taken (done, moved on, held by a live worker). A stored continuation is kept when
         `continuation` is None. For FETCH and PUBLISH a job is free when it has no claim or its lease has run out
         (`next_run_at <= move.at`). A parked job (`waiting_for`) is not there before its time, whoever hints at it.
+
+        A CLAIM whose picture is not in the cache is refused with `Held`, and the row parked (no event, no failure,
+        the continuation stored), while its provider, its owner or everything is paused (`paused`), or `limit` has no
+        slot for it (`pace`) or no room for another generation (`in_flight`). A slot that `paced` gave it admits it
+        from `policies.SLOT_LEAD` before its time; who takes a free slot at once never overtakes one that waits.
         """
         ...
 
     def apply(self, move: Move) -> Job | None:
         """The guarded move with its event, attempt, facts and ledger lines in one statement; None: Lost.
 
-        `facts` and `always` entries are written in either case.
+        `facts` and `always` entries are written in either case. Facts that name a picture or an order of a job that
+        did not move make their attempt due for `collectable`. What answers a paid call (ACCEPT, DELIVER, REPEAT and
+        DOUBT from stage `generate`) finds nothing to move once its owner stopped the job.
         """
         ...
 
-    def attempt(self, attempt_id: UUID) -> Facts | None:
-        """What is known of an attempt, or None."""
+    def attempt(self, attempt_id: UUID) -> Attempt | None:
+        """The attempt with what is known of it, or None."""
+        ...
+
+    def renew(self, held: Sequence[Holding], *, until: datetime) -> None:
+        """Lengthens the leases of jobs that a worker is busy with, in one statement.
+
+        A job is still its worker's while it has its claim; a paid call's also at stage `reconcile`, whose time is put
+        off: who is alive to renew has not lost the answer yet.
+        """
+        ...
+
+    def wake(self, job_id: UUID, *, at: datetime) -> Job | None:
+        """A callback came: a job that waits for its provider (`poll`, `reconcile`) is due now, and remembers to be
+        woken should it park in this moment. None: it waits for nothing."""
+        ...
+
+    def collectable(self, *, at: datetime, limit: int) -> Sequence[Attempt]:
+        """Attempts of ended jobs whose paid picture may still be had, and whose `collect_at` has come.
+
+        Each is put off (`policies.COLLECT_EVERY`, doubling with every try), so that two sweeps never take the same.
+        """
+        ...
+
+    def collected(self, settled: Settled, *, at: datetime) -> None:
+        """Nothing more is to be had from an attempt: its facts, ledger lines and, where it brought a picture, the
+        result cache, in one statement. A cached picture of an emulated provider never stands for a real one."""
+        ...
+
+    def alias(self, alias: UUID, identity: UUID, *, batch: bool) -> Job | Batch:
+        """Lets another id stand for a job (or batch): whoever waits for it is told the same end. The row as it is."""
         ...
 
     def pollable(self, job_ids: Sequence[UUID], *, at: datetime) -> Sequence[Job]:
@@ -221,13 +159,21 @@ class Jobs(Protocol):
         """
         ...
 
-    def due(self, *, at: datetime, limit: int, grace: timedelta, worker: str) -> Sequence[Job]:
+    def due(
+        self, *, at: datetime, limit: int, grace: timedelta, worker: str, crowded: frozenset[Stage] = frozenset()
+    ) -> Sequence[Job]:
         """The sweep: takes what is due in priority order with ageing, SKIP LOCKED, and returns it.
 
         A job whose lease ran out is freed: processing goes back to queued (HOLD), generating at stage `generate`
         goes to stage `reconcile` (DOUBT). Each gets `next_run_at = at + grace * 2**hints` and `hints + 1`, so that
-        a lost hint is sent again, ever more slowly.
+        a lost hint is sent again, ever more slowly. While the queue of a stage is `crowded`, a job that was hinted
+        at before is left alone for `policies.CROWDED_PATIENCE`: its hint most likely waits there.
         """
+        ...
+
+    def paced(self, limit: Limit, *, at: datetime) -> int:
+        """Gives the most urgent jobs that wait for this limit its next slots, as far as `policies.SLOTS_AHEAD` and the
+        room for generations allow; each is due `policies.SLOT_LEAD` before its slot. How many got one."""
         ...
 
     def unannounced(self, *, at: datetime, limit: int) -> Sequence[Job]:
@@ -248,6 +194,22 @@ class Jobs(Protocol):
 
     def latencies(self, provider: str, model: str, *, limit: int = 50) -> Sequence[float]:
         """Seconds from submission to picture of the newest attempts."""
+        ...
+
+
+class Pauses(Protocol):
+    """What is paused: no new paid call is begun; what was bought is still collected."""
+
+    def pause(self, scope: str, *, reason: str, at: datetime) -> None:
+        """`scope`: `all`, `provider:NAME` or `owner:NAME`. Pausing what is paused keeps the new reason."""
+        ...
+
+    def resume(self, scope: str, *, at: datetime) -> int | None:
+        """Ends a pause and makes due what waited for it alone: how many jobs. None: it was not paused."""
+        ...
+
+    def list(self) -> Sequence[Pause]:
+        """Oldest first."""
         ...
 
 
@@ -318,6 +280,11 @@ class Breaker(Protocol):
         """`closed`, `open` or `half-open`."""
         ...
 
+    def open(self, provider: str, operation: str) -> None:
+        """Opens the circuit by hand, as if its provider had just failed too often; it is probed after the usual
+        time."""
+        ...
+
     def reset(self, provider: str, operation: str) -> None: ...
 
 
@@ -332,12 +299,24 @@ class Hints(Protocol):
         """A new batch: one chord over a group of chains."""
         ...
 
+    def collect(self, attempt_id: UUID) -> None:
+        """The picture of an ended job is to be looked for."""
+        ...
+
+    def crowded(self) -> frozenset[Stage]:
+        """Stages whose queue is so long that a hint may well wait in it (`policies.CROWDED`)."""
+        ...
+
 
 class Results(Protocol):
     """Where callers look for finished documents by job or batch id."""
 
     def publish(self, identity: str, document: Mapping[str, Any]) -> None:
         """Replaces what was there; as often as asked."""
+        ...
+
+    def withdraw(self, identity: str) -> None:
+        """The document no longer holds: the job goes on."""
         ...
 
     def acknowledge(self, identity: str) -> None:
@@ -350,6 +329,7 @@ class Services:
     """Everything a stage works with. Built once per process, in `tasks.wiring`."""
 
     jobs: Jobs
+    pauses: Pauses
     styles: Styles
     blobs: Blobs
     breaker: Breaker
@@ -367,6 +347,8 @@ class Services:
     allow_hosts: tuple[str, ...] = ()
     templates: str | None = None
     storage_url: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
     learnt: Learnt = field(default_factory=Learnt)
     askers: Executor = field(default_factory=lambda: ThreadPoolExecutor(policies.POLL_THREADS, "poll"))
 

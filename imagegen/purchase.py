@@ -13,9 +13,10 @@ from imagegen.endings import fail, in_doubt, no_picture
 from imagegen.errors import BadArtifact, ImagegenError, PartUnavailable, StorageError
 from imagegen.jobs import Job
 from imagegen.outcomes import Lost, Outcome, Park, advanced
-from imagegen.ports import AttemptState, Entry, Facts, Move, NewAttempt, Services
+from imagegen.ports import Services
 from imagegen.providers.base import Accepted, Delivered, NotSent, Order, Rejected, Submission, Unknown
 from imagegen.recording import commit, facts_of, move, patiently
+from imagegen.records import AttemptState, Entry, Facts, Move, NewAttempt
 from imagegen.states import FailureStage, MoveName, Stage
 
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from imagegen import policies
 from imagegen.errors import PartUnavailable
 from imagegen.jobs import Job
-from imagegen.ports import AttemptState, Clock, Facts, Move, Services
+from imagegen.ports import Clock, Services
+from imagegen.records import AttemptState, Facts, Move
 from imagegen.states import MoveName, Stage, Status
 
 Answer = TypeVar("Answer")

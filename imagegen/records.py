@@ -1,14 +1,184 @@
-"""What the store of jobs answers with, beside the jobs themselves: value objects without behaviour."""
+"""What the ports are told and answer with, beside the jobs themselves: value objects without behaviour."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal
 from uuid import UUID
 
 from imagegen.jobs import Batch, Job
+from imagegen.states import MoveName, Stage, Status
+
+AttemptState = Literal["submitting", "not_sent", "rejected", "accepted", "unknown", "succeeded", "failed"]
+EntryKind = Literal["reserve", "settle", "release", "waste", "uncertain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewAttempt:
+    """The intent to buy, committed before the paid call (state `submitting`)."""
+
+    id: UUID
+    job_id: UUID
+    number: int
+    provider: str
+    model: str
+    token: str
+    estimate: Decimal
+    emulated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a call taught us of an attempt: written whatever the job's own move comes to (law 3).
+
+    `collect`: its job ends without the picture that was or may have been paid, so it is to be looked for afterwards.
+    """
+
+    attempt_id: UUID
+    state: AttemptState
+    provider_job_id: str | None = None
+    result_url: str | None = None
+    blob_sha256: str | None = None
+    usage: Mapping[str, Any] | None = None
+    actual: Decimal | None = None
+    error: Mapping[str, Any] | None = None
+    collect: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One ledger line in US dollars; `always` writes it even where the job's move finds nothing to move."""
+
+    kind: EntryKind
+    amount: Decimal
+    attempt_id: UUID | None
+    price: Mapping[str, Any] = field(default_factory=dict)
+    always: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """One guarded step of a job: what `MOVES[name]` allows, and everything that is written with it.
+
+    `held`: the claim this worker must still hold (None: no claim needed). `claim`: the new claim (None frees it).
+    `seen`: the status, and the stage unless None, that the job must still have, where the rule allows more.
+    `until`: the new `next_run_at`; at an end, when it is announced again (None: not). `parked`: a wake-up that came
+    meanwhile wins over `until`.
+    `target`: the new status where the rule leaves it open (RETRY). A move with `facts` happens only while their
+    attempt is the job's current one: a late answer to an old attempt never touches a newer one's job.
+    `detail` goes into the event; its `picture` {width, height, bytes} lets COMPLETE feed the result cache with the
+    original, which is known to decode only then; a cache hit or a placeholder never does.
+    """
+
+    job_id: UUID
+    name: MoveName
+    at: datetime
+    cause: str
+    worker: str
+    stage: Stage | None = None
+    target: Status | None = None
+    until: datetime | None = None
+    parked: bool = False
+    waiting_for: str | None = None
+    held: UUID | None = None
+    seen: tuple[Status, Stage | None] | None = None
+    claim: UUID | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    new_attempt: NewAttempt | None = None
+    facts: Facts | None = None
+    entries: tuple[Entry, ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polled:
+    """What one poll found: `until` and nothing else (still running), or the picture's URL.
+
+    Failures are rare and go through `Jobs.apply` one by one.
+    """
+
+    job_id: UUID
+    attempt_id: UUID
+    until: datetime
+    result_url: str | None = None
+    actual: Decimal | None = None
+    usage: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """A row of `imagegen_attempts`. `token` proves a callback; `collects`: how often its picture was looked for."""
+
+    id: UUID
+    job_id: UUID
+    number: int
+    provider: str
+    model: str
+    state: AttemptState
+    token: str = field(repr=False)
+    estimate: Decimal
+    emulated: bool
+    submitted_at: datetime
+    provider_job_id: str | None = None
+    result_url: str | None = None
+    blob_sha256: str | None = None
+    usage: Mapping[str, Any] | None = None
+    actual: Decimal | None = None
+    error: Mapping[str, Any] | None = None
+    collect_at: datetime | None = None
+    collects: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """How the looking for an ended job's picture ended. `picture`: width, height, bytes and content type of the blob
+    that the cache learns under its job's fingerprint; None where there is none."""
+
+    facts: Facts
+    entries: tuple[Entry, ...] = ()
+    picture: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """A job that this worker is busy with: its claim, and its attempt while it is being bought."""
+
+    job_id: UUID
+    claim: UUID
+    attempt_id: UUID | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What a provider may be asked for by the whole cluster. `model` `*`: all of its models together.
+
+    `interval`: time between two submissions (None: any number); `in_flight`: generations at once (None: any number).
+    """
+
+    provider: str
+    model: str = "*"
+    interval: timedelta | None = None
+    in_flight: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A job that may not be bought yet: parked until then, for a `reason` that people can read."""
+
+    reason: str
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """One thing that is paused."""
+
+    scope: str
+    reason: str
+    paused_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +195,10 @@ class Cached:
 
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
-    """A job that this worker holds, and the picture bought before for its fingerprint, if any."""
+    """A job that this worker holds, and the picture bought before for its fingerprint, if any.
+
+    `job.slot_at`: the moment of its paid call, where a limit paces it.
+    """
 
     job: Job
     cached: Cached | None = None

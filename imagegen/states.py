@@ -88,9 +88,11 @@ class MoveName(StrEnum):
     BACKOFF = "backoff"
     COMPLETE = "complete"
     FAIL = "fail"
+    STOP = "stop"
     CANCEL = "cancel"
     RETRY = "retry"
     PROVE = "prove"
+    REPLACE = "replace"
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,11 @@ MOVES: dict[MoveName, Rule] = {
     MoveName.BACKOFF: _rule({_S.UPLOADING}, None, {_T.DOWNLOAD, _T.UPLOAD}, "a transfer failed: again later"),
     MoveName.COMPLETE: _rule({_S.UPLOADING}, _S.COMPLETED, {_T.UPLOAD}, "published"),
     MoveName.FAIL: _rule(set(LIVE), _S.FAILED, None, "it ends without a picture"),
+    MoveName.STOP: _rule({_S.GENERATING}, None, {_T.GENERATE}, "its owner stops it while it is being bought"),
     MoveName.CANCEL: _rule(set(LIVE), _S.CANCELLED, None, "its owner stopped it"),
     MoveName.RETRY: _rule({_S.FAILED}, None, None, "its owner wants it continued at the stage that failed"),
     MoveName.PROVE: _rule({_S.FAILED, _S.CANCELLED}, _S.UPLOADING, None, "a paid picture turned up after the end"),
+    MoveName.REPLACE: _rule({_S.COMPLETED}, None, None, "the real picture takes its placeholder's place"),
 }
 
 

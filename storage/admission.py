@@ -12,7 +12,7 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 
 from imagegen.errors import IdempotencyConflict
 from imagegen.jobs import Batch, Job
-from imagegen.ports import Admitted
+from imagegen.records import Admitted
 from storage import events, rows
 from storage.batches import WITH_JOBS, with_jobs
 from storage.engine import Database

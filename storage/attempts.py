@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
-from imagegen.ports import Facts, NewAttempt
+from imagegen.records import Facts, NewAttempt
 from storage.events import AT
 from storage.tables import ATTEMPTS, value
 

@@ -28,7 +28,7 @@ from sqlalchemy.sql import column
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 
-from imagegen.ports import Polled
+from imagegen.records import Polled
 from imagegen.states import LIVE, MOVES, MoveName, Stage, Status
 from storage import attempts, events
 from storage.events import AT

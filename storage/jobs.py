@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from imagegen.errors import NotFound
 from imagegen.jobs import Batch, Job
-from imagegen.ports import Admitted, Cached, Claimed, Event, Facts, JobFilter, Move, Polled
+from imagegen.records import Admitted, Cached, Claimed, Event, Facts, JobFilter, Move, Polled
 from imagegen.states import MoveName
 from storage import admission, attempts, batches, bulk, events, listing, moves, rows
 from storage.engine import Database

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.sql import column
 from sqlalchemy.sql.elements import ColumnElement
 
-from imagegen.ports import Entry
+from imagegen.records import Entry
 from storage.events import AT
 from storage.tables import JOBS, LEDGER, value
 

@@ -13,7 +13,7 @@ from sqlalchemy import Select, select, tuple_
 
 from imagegen.errors import InvalidRequest
 from imagegen.jobs import Job
-from imagegen.ports import JobFilter
+from imagegen.records import JobFilter
 from storage.tables import JOBS
 
 _EQUAL = {"code": "error_code"} | {

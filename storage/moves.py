@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.sql.elements import ColumnElement
 
 from imagegen.moves import REOPENING, target_of
-from imagegen.ports import Move
+from imagegen.records import Move
 from imagegen.states import LIVE, MOVES, TERMINAL, BatchStatus, MoveName, Stage, failure_stage
 from storage import attempts, events, ledger
 from storage.events import AT

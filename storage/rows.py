@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from imagegen.jobs import Batch, Job
-from imagegen.ports import Cached, Event, Facts
+from imagegen.records import Cached, Event, Facts
 from imagegen.states import BatchStatus, Stage, Status
 
 _JOB = tuple(field.name for field in fields(Job) if field.name not in {"status", "stage", "tried"})

@@ -5,6 +5,8 @@
         ▼                   └─< imagegen_ledger     append only, US dollars
     imagegen_batches        imagegen_cache (fingerprint → blob)        imagegen_styles (id → capsule)
 
+    imagegen_pace (limit → next slot)        imagegen_pauses (what is paused)
+
 Money is `numeric(14,6)` US dollars, times `timestamptz`, sizes pixels or bytes. Rows are written and read with
 SQLAlchemy Core on the classes' `__table__`.
 """
@@ -45,6 +47,8 @@ DOLLARS: Any = Numeric(14, 6)
 JSON: Any = JSONB(none_as_null=True)
 VALUE = "v_"
 OPEN_BATCH = (BatchStatus.QUEUED, BatchStatus.RUNNING)
+BUYING = (Status.PROCESSING, Status.GENERATING)
+PACED = ("pace", "in_flight")
 LEDGER_KINDS = ("reserve", "settle", "release", "waste", "uncertain")
 ATTEMPT_STATES = ("submitting", "not_sent", "rejected", "accepted", "unknown", "succeeded", "failed")
 
@@ -98,6 +102,7 @@ class BatchRow(Row, table=True):
     run: int
     idempotency_key: str | None = Field(sa_type=TEXT)
     body_sha256: str = Field(sa_type=TEXT)
+    aliases: list[str] = Field(sa_type=JSON)
     callback_url: str | None = Field(sa_type=TEXT)
     notify_task: dict[str, Any] | None = Field(sa_type=JSON)
     created_at: datetime = Field(sa_type=MOMENT)
@@ -126,6 +131,15 @@ class JobRow(Row, table=True):
         Index("image_generation_jobs_owner", "owner", desc("created_at"), desc("id")),
         Index("image_generation_jobs_newest", desc("created_at"), desc("id")),
         Index("image_generation_jobs_fingerprint", "fingerprint"),
+        Index(
+            "image_generation_jobs_paced", "provider", "model",
+            postgresql_where=text(f"waiting_for IN ({words(PACED)})"),
+        ),
+        Index(
+            "image_generation_jobs_in_flight", "provider", "model",
+            postgresql_where=text(f"status IN ({words(BUYING)})"),
+        ),
+        Index("image_generation_jobs_replaces", "replaces", postgresql_where=text("replaces IS NOT NULL")),
     )  # fmt: skip
 
     id: UUID = Field(primary_key=True)
@@ -155,6 +169,10 @@ class JobRow(Row, table=True):
     hints: int
     woken: bool
     waiting_for: str | None = Field(sa_type=TEXT)
+    slot_at: datetime | None = Field(sa_type=MOMENT)
+    stopped: bool
+    replaces: UUID | None
+    aliases: list[str] = Field(sa_type=JSON)
     priority: int
     run: int
     failures: int
@@ -216,6 +234,7 @@ class AttemptRow(Row, table=True):
             "imagegen_attempts_latency", "provider", "model", desc("submitted_at"),
             postgresql_where=text("ready_at IS NOT NULL"),
         ),
+        Index("imagegen_attempts_collectable", "collect_at", postgresql_where=text("collect_at IS NOT NULL")),
     )  # fmt: skip
 
     id: UUID = Field(primary_key=True)
@@ -237,6 +256,8 @@ class AttemptRow(Row, table=True):
     submitted_at: datetime = Field(sa_type=MOMENT)
     answered_at: datetime | None = Field(sa_type=MOMENT)
     ready_at: datetime | None = Field(sa_type=MOMENT)
+    collect_at: datetime | None = Field(sa_type=MOMENT)
+    collects: int
 
 
 class EventRow(Row, table=True):
@@ -294,6 +315,29 @@ class CacheRow(Row, table=True):
     created_at: datetime = Field(sa_type=MOMENT)
 
 
+class PaceRow(Row, table=True):
+    """The slot pointer of one limit: no submission before `next_slot` but those that were given an earlier slot.
+
+    `model` `*` is the limit of a provider as a whole. Its lock makes every decision about the limit one after another.
+    """
+
+    __tablename__ = "imagegen_pace"
+
+    provider: str = Field(sa_type=TEXT, primary_key=True)
+    model: str = Field(sa_type=TEXT, primary_key=True)
+    next_slot: datetime = Field(sa_type=MOMENT)
+
+
+class PauseRow(Row, table=True):
+    """What is paused: `all`, `provider:NAME` or `owner:NAME`."""
+
+    __tablename__ = "imagegen_pauses"
+
+    scope: str = Field(sa_type=TEXT, primary_key=True)
+    reason: str = Field(sa_type=TEXT)
+    paused_at: datetime = Field(sa_type=MOMENT)
+
+
 class StyleRow(Row, table=True):
     """A stored style capsule: `body` is the capsule's JSON, `sha256` the digest of its canonical form."""
 
@@ -310,7 +354,7 @@ def _table(row: type[Row]) -> Table:
     return cast(Table, row.__table__)  # type: ignore[attr-defined]
 
 
-JOBS, BATCHES, ATTEMPTS, EVENTS, LEDGER, CACHE, STYLES = (
-    _table(row) for row in (JobRow, BatchRow, AttemptRow, EventRow, LedgerRow, CacheRow, StyleRow)
+JOBS, BATCHES, ATTEMPTS, EVENTS, LEDGER, CACHE, STYLES, PACE, PAUSES = (
+    _table(row) for row in (JobRow, BatchRow, AttemptRow, EventRow, LedgerRow, CacheRow, StyleRow, PaceRow, PauseRow)
 )
 METADATA = Row.metadata

@@ -17,7 +17,7 @@ from imagegen.admission import admit_batch, admit_image, send_hints
 from imagegen.contracts import parse_batch, parse_request, rejected_document
 from imagegen.endings import announce, announce_batch
 from imagegen.errors import IdempotencyConflict, ImagegenError, InvalidRequest, NotFound, PartUnavailable
-from imagegen.ports import Admitted
+from imagegen.records import Admitted
 from tasks.celery import app
 
 # A request that is no row yet exists in its message alone: it is tried until PostgreSQL answers, and acknowledged late,

@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import select, update
 
 from imagegen.jobs import Batch, Job
-from imagegen.ports import Entry, Facts, Jobs, Move, NewAttempt
+from imagegen.ports import Jobs
+from imagegen.records import Entry, Facts, Move, NewAttempt
 from imagegen.states import BatchStatus, MoveName, Stage, Status
 from imagegen.testing.memory import MemoryJobs
 from storage.engine import Database

@@ -16,8 +16,9 @@ from imagegen import catalog, endings, pipeline
 from imagegen.errors import ImagegenError, PartUnavailable
 from imagegen.jobs import Batch, Job
 from imagegen.outcomes import Advance, Finish, Lost, Outcome, Park
-from imagegen.ports import Jobs, Move, Services
+from imagegen.ports import Jobs, Services
 from imagegen.providers.base import Accepted, Delivered, Order, Progress, Ready, Rejected, Submission, Unknown
+from imagegen.records import Move
 from imagegen.states import MoveName, Stage, Status
 from imagegen.testing.blobs import MemoryBlobs
 from imagegen.testing.breaker import MemoryBreaker

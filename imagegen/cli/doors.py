@@ -14,7 +14,8 @@ from imagegen.client import CeleryClient, Client
 from imagegen.clock import SystemClock
 from imagegen.contracts import BatchRequest, ImageRequest
 from imagegen.errors import NotFound, StillRunning
-from imagegen.ports import Admitted, Clock, Event, Services
+from imagegen.ports import Clock, Services
+from imagegen.records import Admitted, Event
 
 
 class Door(Protocol):

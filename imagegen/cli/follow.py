@@ -28,7 +28,7 @@ from imagegen.cli.output import (
 )
 from imagegen.contracts import BatchDocument, JobDocument
 from imagegen.errors import StillRunning
-from imagegen.ports import Event
+from imagegen.records import Event
 from imagegen.states import TERMINAL, BatchStatus
 
 FIRST_PAUSE, LAST_PAUSE = 0.2, 1.0

@@ -15,7 +15,7 @@ from imagegen.cli.options import duration, moment, moment_before
 from imagegen.cli.output import columns, dollars, emit, jobs_of, label
 from imagegen.contracts import rfc3339
 from imagegen.errors import BY_CODE, StillRunning
-from imagegen.ports import Event, JobFilter
+from imagegen.records import Event, JobFilter
 from imagegen.settings_values import PROVIDERS
 from imagegen.states import Status
 

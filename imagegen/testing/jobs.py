@@ -12,7 +12,7 @@ from uuid import UUID
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound
 from imagegen.jobs import Batch, Job
 from imagegen.moves import REOPENING, target_of
-from imagegen.ports import Admitted, Cached, Claimed, Entry, Event, Facts, JobFilter, Move, NewAttempt, Polled
+from imagegen.records import Admitted, Cached, Claimed, Entry, Event, Facts, JobFilter, Move, NewAttempt, Polled
 from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
 from imagegen.testing import rules
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from imagegen.jobs import Job
 from imagegen.moves import REOPENING
-from imagegen.ports import Facts, JobFilter, Move, Polled
+from imagegen.records import Facts, JobFilter, Move, Polled
 from imagegen.states import MoveName, Stage, Status, failure_stage
 
 _EQUAL = ("owner", "status", "provider", "project_id", "job_type", "batch_id", "emulated")

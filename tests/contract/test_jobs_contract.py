@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound
-from imagegen.ports import Entry, JobFilter
+from imagegen.records import Entry, JobFilter
 from imagegen.states import BatchStatus, MoveName, Stage, Status
 from tests.jobs_kit import (
     CENTS,

@@ -7,7 +7,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 from imagegen.jobs import Job
-from imagegen.ports import Polled
+from imagegen.records import Polled
 from imagegen.states import MoveName, Stage, Status
 from tests.jobs_kit import CENTS, GRACE, Store, accepted, admit, at, claimed, delivered, moved, step, submitted
 

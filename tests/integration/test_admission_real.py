@@ -18,7 +18,8 @@ from imagegen.clock import SystemClock
 from imagegen.contracts import parse_batch, parse_request, parse_style
 from imagegen.errors import IdempotencyConflict, InvalidRequest
 from imagegen.ids import batch_id_for, job_id_for
-from imagegen.ports import JobFilter, Services
+from imagegen.ports import Services
+from imagegen.records import JobFilter
 from imagegen.references import order
 from imagegen.transport import Transport
 from storage import migrate

@@ -18,7 +18,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from imagegen.errors import PartUnavailable
-from imagegen.ports import Entry, JobFilter, Polled
+from imagegen.records import Entry, JobFilter, Polled
 from imagegen.states import MoveName, Stage, Status
 from storage import engine as engine_module
 from storage import moves

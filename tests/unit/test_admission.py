@@ -16,7 +16,7 @@ from imagegen.errors import IdempotencyConflict, InvalidRequest, PartUnavailable
 from imagegen.ids import batch_id_for, job_id_for, member_id_for
 from imagegen.inputs import input_ref, store_input
 from imagegen.jobs import Job
-from imagegen.ports import Admitted
+from imagegen.records import Admitted
 from imagegen.states import BatchStatus
 from tests.admission_parts import NOW, World
 from tests.drawings import a_file

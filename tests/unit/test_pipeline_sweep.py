@@ -14,8 +14,8 @@ from hypothesis import strategies as some
 from imagegen import endings, policies
 from imagegen.errors import ContentRefused, GenerationFailed, PartUnavailable, Temporary
 from imagegen.jobs import Batch, Job
-from imagegen.ports import Move
 from imagegen.providers.base import Delivered, Failed, NotSent, Rejected, Running, Unknown
+from imagegen.records import Move
 from imagegen.states import BatchStatus, MoveName, Stage, Status
 from imagegen.testing.memory import MemoryJobs
 from tests.jobs_kit import MemoryStore, at, new_batch

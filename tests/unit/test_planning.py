@@ -16,7 +16,7 @@ from imagegen.contracts import parse_batch, parse_request, parse_style
 from imagegen.errors import InvalidRequest
 from imagegen.inputs import input_ref, store_input
 from imagegen.jobs import Job
-from imagegen.ports import Admitted
+from imagegen.records import Admitted
 from imagegen.states import Stage, Status
 from tests.admission_parts import NOW, World
 from tests.drawings import a_file
