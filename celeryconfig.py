@@ -26,12 +26,15 @@ task_create_missing_queues = False
 task_routes = {
     "imagegen.generate_image": _ns,
     "imagegen.generate_batch": _ns,
+    "imagegen.cancel": _ns,
+    "imagegen.retry": _ns,
     "imagegen.generate": f"{_ns}.generate",
     "imagegen.poll": f"{_ns}.poll",
     "imagegen.download": f"{_ns}.transfer",
     "imagegen.upload": f"{_ns}.transfer",
     "imagegen.reconcile": f"{_ns}.housekeeping",
     "imagegen.finish_batch": f"{_ns}.housekeeping",
+    "imagegen.collect": f"{_ns}.housekeeping",
     "imagegen.sweep": f"{_ns}.housekeeping",
 }
 
@@ -39,6 +42,10 @@ task_routes = {
 # is ever redelivered into a second run.
 task_acks_late = False
 worker_prefetch_multiplier = 1
+# Hints carry their job's priority (`tasks.canvas`) and so do the links after them. All else has none, which on Redis
+# means first: a request becomes a row, and the sweep runs, whatever waits to be bought. A worker takes the most urgent
+# message of all its queues, for the transport asks for them priority by priority.
+task_inherit_parent_priority = True
 # The only results kept are finished documents (`tasks.results`); a chord counts its members without them.
 task_ignore_result = True
 result_expires = _settings.result_ttl
@@ -66,10 +73,11 @@ redis_backend_health_check_interval = 25
 
 worker_send_task_events = True
 worker_hijack_root_logger = False
+# SIGTERM stops a worker warm, which waits for its running tasks and for nothing else. This is for SIGQUIT alone.
 worker_soft_shutdown_timeout = 20.0
 worker_cancel_long_running_tasks_on_connection_loss = False
 
-imports = ("tasks.entry", "tasks.stages", "tasks.housekeeping")
+imports = ("tasks.entry", "tasks.commands", "tasks.stages", "tasks.housekeeping")
 beat_schedule = {
     "sweep": {
         "task": "imagegen.sweep",

@@ -56,8 +56,6 @@ def refuse_unsupported(request: ImageRequest | BatchRequest) -> None:
         "callbackUrl": (request.callback_url, "Leave it out, and poll the job or wait for it."),
         "notifyTask": (request.notify_task, "Leave it out, and read the Celery result of the job's id."),
     }
-    if isinstance(request, ImageRequest) and request.placeholder != "never":
-        remedies["placeholder"] = (request.placeholder, 'Leave it out, or send "never".')
     problems: list[Problem] = [
         {"field": field, "reason": "is not supported by this release", "remedy": remedy}
         for field, (value, remedy) in remedies.items()

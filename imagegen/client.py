@@ -15,11 +15,20 @@ from imagegen.client_celery import CeleryClient
 from imagegen.client_results import Batch, Job
 from imagegen.client_wire import CeleryWire
 from imagegen.clock import SystemClock
-from imagegen.errors import ImagegenError, InvalidRequest, NotServed, PartUnavailable, StillRunning
+from imagegen.errors import (
+    Conflict,
+    ImagegenError,
+    InvalidRequest,
+    NotFound,
+    NotServed,
+    PartUnavailable,
+    PurchaseNeeded,
+    StillRunning,
+)
 
 __all__ = [
-    "Batch", "CeleryClient", "Client", "ImagegenError", "InvalidRequest", "Job", "NotServed", "PartUnavailable",
-    "StillRunning",
+    "Batch", "CeleryClient", "Client", "Conflict", "ImagegenError", "InvalidRequest", "Job", "NotFound", "NotServed",
+    "PartUnavailable", "PurchaseNeeded", "StillRunning",
 ]  # fmt: skip
 
 _REDIS = {"redis", "rediss", "unix", "redis+socket"}

@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 from imagegen.client_results import Batch, Job, result_of
 from imagegen.client_wire import Wire
 from imagegen.contracts import BatchRequest, Character, Cost, ImageRequest, parse_batch, parse_request
-from imagegen.errors import NotServed, StillRunning
+from imagegen.errors import NotFound, NotServed, StillRunning, rebuild
 from imagegen.ids import batch_id_for, job_id_for, member_id_for
 from imagegen.inputs import all_refs, kind_of
 from imagegen.ports import Clock
@@ -25,11 +25,15 @@ from imagegen.states import BatchStatus, Status
 
 GENERATE_IMAGE = "imagegen.generate_image"
 GENERATE_BATCH = "imagegen.generate_batch"
+CANCEL = "imagegen.cancel"
+RETRY = "imagegen.retry"
 
 POLL_FIRST, POLL_LAST = 0.05, 1.0
 """Seconds between two looks for the finished document: from the first to the longest."""
 RESEND_FIRST, RESEND_LAST = 2.0, 30.0
 """Seconds until an unacknowledged message is sent again, doubling up to the longest."""
+ANSWER_WITHIN = 30.0
+"""Seconds that a command waits for its answer."""
 REMEMBERED = 10_000
 """Messages kept for resending; beyond that the oldest is left to the broker."""
 
@@ -145,13 +149,43 @@ class CeleryClient:
             self._clock.sleep(pause if end is None else min(pause, end - now))
             pause = min(pause * 1.5, POLL_LAST)
 
-    def cancel(self, id: UUID | str) -> NoReturn:
-        """Not over Celery: a message could overtake the one it means to stop."""
-        _elsewhere("cancel a job")
+    @overload
+    def cancel(self, id: Job, *, owner: str | None = None, timeout: float = ANSWER_WITHIN) -> Job: ...
+    @overload
+    def cancel(self, id: Batch, *, owner: str | None = None, timeout: float = ANSWER_WITHIN) -> Batch: ...
+    @overload
+    def cancel(self, id: UUID | str, *, owner: str | None = None, timeout: float = ANSWER_WITHIN) -> Job | Batch: ...
+    def cancel(
+        self, id: Job | Batch | UUID | str, *, owner: str | None = None, timeout: float = ANSWER_WITHIN
+    ) -> Job | Batch:
+        """Cancels a job, or the members of a batch that have not ended; the document says whether it was charged.
 
-    def retry(self, id: UUID | str) -> NoReturn:
-        """Not over Celery: whether to buy again is decided on the job's row."""
-        _elsewhere("retry a job")
+        A job whose paid call is under way comes back live, and ends when its call is answered: `wait` for it. `owner`
+        is the job's, where it is not "default" and no document is given. Raises `NotFound`, `Conflict` for what has
+        its picture or has failed, and `StillRunning` where no worker answers within `timeout` seconds.
+        """
+        return self._command(CANCEL, id, {"owner": owner or _owner(id)}, timeout)
+
+    @overload
+    def retry(self, id: Job, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN) -> Job: ...
+    @overload
+    def retry(
+        self, id: Batch, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN
+    ) -> Batch: ...
+    @overload
+    def retry(
+        self, id: UUID | str, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN
+    ) -> Job | Batch: ...
+    def retry(
+        self, id: Job | Batch | UUID | str, *, buy: bool = False, owner: str | None = None,
+        timeout: float = ANSWER_WITHIN,
+    ) -> Job | Batch:  # fmt: skip
+        """Goes on with a failed job, or with a batch's failed members, at the stage that failed; then `wait` for it.
+
+        What was paid is not bought again. What would have to be needs `buy`: without it `PurchaseNeeded` is raised,
+        with the dollars in its `details`, and nothing changes. Otherwise as `cancel`.
+        """
+        return self._command(RETRY, id, {"owner": owner or _owner(id), "buy": buy}, timeout)
 
     def estimate(self, prompt: str | None = None, **fields: Any) -> NoReturn:
         """Not over Celery, which has no answers but finished documents."""
@@ -164,6 +198,39 @@ class CeleryClient:
     def verify_webhook(self, body: bytes, headers: Mapping[str, str]) -> NoReturn:
         """Not over Celery: callers of this door are told by the result or by `notify_task`."""
         _elsewhere("verify webhooks")
+
+    def _command(self, task: str, id: Job | Batch | UUID | str, kwargs: dict[str, Any], timeout: float) -> Job | Batch:
+        """Asks until there is an answer; what this client sent and nobody has accepted yet is sent again meanwhile."""
+        wanted = _uuid(id)
+        end = self._clock.monotonic() + timeout
+        while True:
+            answer = self._answer(task, wanted, {"id": str(wanted), **kwargs}, end)
+            if "error" not in answer or "status" in answer:
+                return result_of(answer)
+            error = rebuild(answer["error"])
+            error.details.update(answer.get("details") or {})
+            overtaken = isinstance(error, NotFound) and wanted in self._unacknowledged
+            if not overtaken or self._clock.monotonic() >= end:
+                raise error
+            self._clock.sleep(POLL_LAST)
+
+    def _answer(self, task: str, wanted: UUID, kwargs: dict[str, Any], end: float) -> dict[str, Any]:
+        """Sends one command until it is answered: a message that comes twice does no more than one."""
+        command, pause, gap = uuid4(), POLL_FIRST, RESEND_FIRST
+        due = self._clock.monotonic()
+        while True:
+            now = self._clock.monotonic()
+            if now >= due:
+                self._wire.command(task, command, kwargs)
+                due, gap = now + gap, min(gap * 2, RESEND_LAST)
+            answer = self._wire.finished(command)
+            if answer is not None:
+                return answer
+            if now >= end:
+                raise StillRunning.of(wanted)
+            self._resend(wanted, now)
+            self._clock.sleep(min(pause, max(0.0, end - now)))
+            pause = min(pause * 1.5, POLL_LAST)
 
     def _send(self, task: str, task_id: UUID, request: ImageRequest | BatchRequest) -> None:
         body = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -208,6 +275,13 @@ def _uuid(id: Job | Batch | UUID | str) -> UUID:
     if isinstance(id, Job | Batch):
         return id.id
     return id if isinstance(id, UUID) else UUID(id)
+
+
+def _owner(id: Job | Batch | UUID | str) -> str:
+    """Whose it is, as far as its document tells."""
+    if isinstance(id, Batch):
+        return next((job.owner for job in id.jobs if job.owner), "default")
+    return (id.owner if isinstance(id, Job) else None) or "default"
 
 
 def _queued_job(job_id: UUID, request: ImageRequest, batch_id: UUID | None = None, index: int | None = None) -> Job:

@@ -37,6 +37,10 @@ class Wire(Protocol):
         """Publishes one message; the same id again is harmless."""
         ...
 
+    def command(self, task: str, task_id: UUID, kwargs: Mapping[str, Any]) -> None:
+        """Publishes one message about a job that was sent before; its answer is the document of this id."""
+        ...
+
     def finished(self, task_id: UUID) -> dict[str, Any] | None:
         """The finished document, or None: unknown, or on its way."""
         ...
@@ -81,11 +85,14 @@ class CeleryWire:
         )
 
     def send(self, task: str, task_id: UUID, request: Mapping[str, Any]) -> None:
+        self.command(task, task_id, {"request": dict(request)})
+
+    def command(self, task: str, task_id: UUID, kwargs: Mapping[str, Any]) -> None:
         with _reaching("broker", task_id), self._connections.acquire(block=True, timeout=ANSWER_TIMEOUT) as connection:
             # ignore_result: the publisher would otherwise subscribe at the result backend before it sends.
             self._app.send_task(
                 task,
-                kwargs={"request": dict(request)},
+                kwargs=dict(kwargs),
                 task_id=str(task_id),
                 queue=self._namespace,
                 connection=connection,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,12 +13,14 @@ from uuid import UUID
 from imagegen import layout, policies
 from imagegen.errors import Billed, DeadlineExceeded, ImagegenError, PartUnavailable, SubmissionUnknown
 from imagegen.images import Published
-from imagegen.jobs import Job
+from imagegen.jobs import Batch, Job
 from imagegen.outcomes import Finish, Lost, Outcome, Park
+from imagegen.placeholders import follow_up, stand_in
 from imagegen.ports import Services
-from imagegen.recording import commit, facts_of, move
-from imagegen.records import Entry, EntryKind, Facts
+from imagegen.recording import commit, facts_of, move, patiently
+from imagegen.records import Entry, EntryKind, Facts, Move
 from imagegen.states import MoveName, Stage, Status
+from imagegen.unpublishing import unpublish_if_cancelled
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ def complete(job: Job, published: Published, original_bytes: int, services: Serv
     )  # fmt: skip
     done = commit(ending, services)
     if done is None:
+        unpublish_if_cancelled(job, services)
         return Lost()
     announce(done, services)
     return Finish(done)
@@ -63,7 +67,7 @@ def fail(
     entries: tuple[Entry, ...] = (),
     changes: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Ends the job with this error and closes its batch if it was the last."""
+    """Ends the job with this error, or with the placeholder it asked for; closes its batch if it was the last."""
     ending = move(
         job, MoveName.FAIL, services, cause=error.code, facts=facts, entries=entries, until=policies.ANNOUNCE_AGAIN,
         changes={
@@ -72,13 +76,14 @@ def fail(
             **(changes or {}),
         },
     )  # fmt: skip
-    failed = commit(ending, services)
-    if failed is None:
-        return Lost()
-    announce(failed, services)
-    if failed.batch_id is not None:
-        finish_batch(failed.batch_id, services)
-    return Finish(failed)
+    standing = stand_in(job, error, services, facts=facts, entries=entries, changes=changes)
+    ended = standing or commit(ending, services)
+    if ended is None:
+        return stopped(job, ending, services)
+    announce(ended, services)
+    if ended.batch_id is not None:
+        finish_batch(ended.batch_id, services)
+    return Finish(ended)
 
 
 def no_picture(job: Job, error: ImagegenError, charged: Decimal | None, services: Services, *, facts: Facts) -> Outcome:
@@ -119,7 +124,7 @@ def buy_again(
         changes={**dict.fromkeys(nothing), "refreshed": False, "failures": 0, **changes},
     )  # fmt: skip
     if commit(again, services) is None:
-        return Lost()
+        return stopped(job, again, services)
     return Park(services.clock.now() + policies.REFETCH_AFTER, reason)
 
 
@@ -157,17 +162,73 @@ def in_doubt(job: Job, cause: ImagegenError | None, window: float, services: Ser
             job, MoveName.DOUBT, services, cause="unknown", stage=Stage.RECONCILE, until=from_now, parked=True,
             waiting_for="reconcile", facts=facts,
         )  # fmt: skip
-        return Park(services.clock.now() + from_now, "reconcile") if commit(doubted, services) else Lost()
-    uncertain = job.cost_estimated or Decimal(0)
+        if commit(doubted, services) is None:
+            return stopped(job, doubted, services)
+        return Park(services.clock.now() + from_now, "reconcile")
+    facts = replace(facts, collect=True)
+    entry = Entry(kind="uncertain", amount=job.cost_estimated or Decimal(0), attempt_id=job.attempt_id)
     error = cause if isinstance(cause, DeadlineExceeded) else SubmissionUnknown(_untold(cause))
-    entry = Entry(kind="uncertain", amount=uncertain, attempt_id=job.attempt_id)
-    in_all = (job.cost_uncertain or Decimal(0)) + uncertain
+    in_all = (job.cost_uncertain or Decimal(0)) + entry.amount
     return fail(job, error, services, facts=facts, entries=(entry,), changes={"cost_uncertain": in_all})
 
 
 def _untold(cause: ImagegenError | None) -> str:
     told = "the paid request left, its answer never came"
     return told if cause is None else f"{told}: {cause}"
+
+
+def cancel(job: Job, services: Services, *, entry: Entry | None, facts: Facts | None) -> Finish | None:
+    """Ends the job because its owner stopped it, and says by `entry` what that cost. None: it moved meanwhile.
+
+    A picture that was or may have been paid is still looked for: the next request for the same finds it.
+    """
+    paid = entry is not None and entry.kind in {"waste", "uncertain", "settle"}
+    if facts is not None:
+        facts = replace(facts, collect=paid)
+    cancelling = move(
+        job, MoveName.CANCEL, services, cause="cancelled", until=policies.ANNOUNCE_AGAIN, facts=facts,
+        entries=() if entry is None else (entry,), changes=_cost_of_cancelling(job, entry),
+    )  # fmt: skip
+    cancelled = commit(cancelling, services)
+    if cancelled is None:
+        return None
+    announce(cancelled, services)
+    if cancelled.batch_id is not None:
+        finish_batch(cancelled.batch_id, services)
+    return Finish(cancelled)
+
+
+def _cost_of_cancelling(job: Job, entry: Entry | None) -> dict[str, Any]:
+    if entry is None or entry.kind not in _BILLED:
+        return {}
+    changes: dict[str, Any] = {"billed": _worse(job.billed, _BILLED[entry.kind])}
+    if entry.kind == "waste":
+        changes["cost_credits"] = entry.amount
+    elif entry.kind == "uncertain":
+        changes["cost_uncertain"] = (job.cost_uncertain or Decimal(0)) + entry.amount
+    return changes
+
+
+def stopped(job: Job, answer: Move, services: Services) -> Outcome:
+    """What the answer of a paid call comes to where it moved nothing: its job was stopped meanwhile, and ends here.
+
+    Otherwise the job was somebody else's by then: Lost. The answer's facts are on record in either case.
+    """
+    if answer.facts is None or job.status is not Status.GENERATING:
+        return Lost()
+    found = patiently(lambda: services.jobs.get(job.id), services.clock)
+    if not found.stopped or found.terminal or found.attempt_id != answer.facts.attempt_id:
+        return Lost()
+    told = next((entry for entry in answer.entries if entry.kind in _BILLED), None)
+    return cancel(found, services, entry=told or _price_of(found, answer), facts=answer.facts) or Lost()
+
+
+def _price_of(job: Job, answer: Move) -> Entry:
+    """Taken or delivered: it is charged. In doubt: it may be."""
+    told = answer.facts.actual if answer.facts else None
+    price = told if told is not None else job.cost_estimated or Decimal(0)
+    kind: EntryKind = "uncertain" if answer.name is MoveName.DOUBT else "waste"
+    return Entry(kind=kind, amount=price, attempt_id=job.attempt_id)
 
 
 def overdue(job: Job, services: Services) -> bool:
@@ -198,11 +259,24 @@ def finish_batch(batch_id: UUID, services: Services) -> bool:
 
 
 def announce(job: Job, services: Services) -> None:
-    """Tells whoever waits for this job. Redis away: the sweep tells them again, for the row says it is due."""
+    """Tells whoever waits for this job, and does what its end asks for.
+
+    A part is away: the sweep does it again, for the row says it is due.
+    """
     try:
-        services.results.publish(str(job.id), job.document().json_document())
+        publish(job, services)
     except PartUnavailable as error:
         log.warning("job %s ended; its announcement waits: %s", job.id, error)
+
+
+def publish(job: Job, services: Services) -> None:
+    """`announce` that raises `PartUnavailable`. The picture of a replacement changes its original's document too."""
+    replaced = follow_up(job, services)
+    for one in (job, replaced):
+        if one is not None:
+            _tell(one, one.document().json_document(), services)
+    if replaced is not None and replaced.batch_id is not None:
+        publish_batch(replaced.batch_id, services)
 
 
 def announce_batch(batch_id: UUID, services: Services) -> None:
@@ -217,4 +291,10 @@ def publish_batch(batch_id: UUID, services: Services) -> None:
     """Publishes the document of a closed batch; raises `PartUnavailable`."""
     batch, jobs = services.jobs.get_batch(batch_id)
     if batch.completed_at is not None:
-        services.results.publish(str(batch.id), batch.document(jobs).json_document())
+        _tell(batch, batch.document(jobs).json_document(), services)
+
+
+def _tell(ended: Job | Batch, document: Mapping[str, Any], services: Services) -> None:
+    """Under its own id, and under each other id that was answered with it."""
+    for identity in (ended.id, *ended.aliases):
+        services.results.publish(str(identity), document)

@@ -4,6 +4,8 @@
     ├── InvalidRequest         INVALID_REQUEST        the request itself is wrong; names field, reason, remedy
     ├── IdempotencyConflict    IDEMPOTENCY_CONFLICT   same owner and key, another body
     ├── NotFound               NOT_FOUND              no such job or batch for this caller
+    ├── Conflict               CONFLICT               how the job stands does not allow it
+    ├── PurchaseNeeded         PURCHASE_NEEDED        going on costs money once more, and nobody said it may
     ├── BudgetExceeded         BUDGET_EXCEEDED        refused before money moved
     ├── AuthError              AUTH_ERROR             the provider refuses our key
     ├── InsufficientCredit     INSUFFICIENT_CREDIT    the provider account is empty
@@ -117,6 +119,18 @@ class NotFound(ImagegenError):
     """No such thing, or not this caller's: both answer alike."""
 
     code = "NOT_FOUND"
+
+
+class Conflict(ImagegenError):
+    """How the job (or batch) stands does not allow what was asked; the message says how it stands."""
+
+    code = "CONFLICT"
+
+
+class PurchaseNeeded(ImagegenError):
+    """The job goes on only if its picture is bought once more; `details["dollars"]` says for how much."""
+
+    code = "PURCHASE_NEEDED"
 
 
 class BudgetExceeded(ImagegenError):

@@ -31,21 +31,20 @@ class Heartbeat:
 
     @contextmanager
     def holding(self, job: Job) -> Iterator[None]:
-        """Keeps this job's lease alive inside; `job` as its claim, or its intent to buy, returned it."""
+        """Keeps the lease of a job alive inside; `job` as its claim returned it."""
         if job.claim is None:
             raise ValueError(f"job {job.id} is held by nobody")
-        with self._lock:
-            before = self._held.get(job.claim)
-            self._held[job.claim] = Holding(job_id=job.id, claim=job.claim, attempt_id=job.attempt_id)
-            self._start()
+        self._hold(job)
         try:
             yield
         finally:
             with self._lock:
-                if before is None:
-                    self._held.pop(job.claim, None)
-                else:
-                    self._held[job.claim] = before
+                del self._held[job.claim]
+
+    def buying(self, job: Job) -> None:
+        """A job held already is being bought by its newest attempt: its lease is renewed by that too."""
+        if job.claim in self._held:
+            self._hold(job)
 
     @property
     def held(self) -> Sequence[Holding]:
@@ -63,12 +62,20 @@ class Heartbeat:
         except PartUnavailable as error:
             log.warning("no sign of life for %d jobs: %s", len(held), error)
 
-    def _start(self) -> None:
-        if self._renew is not None and not self._beating:
+    def _hold(self, job: Job) -> None:
+        assert job.claim is not None
+        with self._lock:
+            self._held[job.claim] = Holding(job_id=job.id, claim=job.claim, attempt_id=job.attempt_id)
+            if self._renew is None or self._beating:
+                return
             self._beating = True
-            threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
 
     def _run(self) -> None:
         pause = threading.Event()
         while not pause.wait(policies.HEARTBEAT):
-            self.beat()
+            try:
+                self.beat()
+            except Exception:
+                # Whatever one sign of life failed for, the next one is due all the same.
+                log.exception("no sign of life for %d jobs", len(self.held))

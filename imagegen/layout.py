@@ -6,7 +6,7 @@
     blobs/{sha256}   originals, by content       attempts/{attempt_id}   bytes of one paid call       inputs/{sha256}
 
 Only `project_*` may be public. A published key ends in the whole job id: readers who may not list cannot guess it,
-and no two jobs share it.
+and no two jobs share it. A placeholder's has `_placeholder` after it.
 """
 
 from __future__ import annotations
@@ -41,15 +41,26 @@ class PictureKeys:
 
 def picture_keys(job: Job) -> PictureKeys:
     """Where this job's picture is published."""
+    return _keys(job, _stem(job))
+
+
+def placeholder_keys(job: Job) -> PictureKeys:
+    """Where this job's placeholder is published: never where a picture is, for those are cached for good."""
+    return _keys(job, f"{_stem(job)}_placeholder")
+
+
+def _keys(job: Job, stem: str) -> PictureKeys:
+    return PictureKeys(f"{stem}.{ContentType.of(job.format).extension}", f"{stem}_thumb.webp")
+
+
+def _stem(job: Job) -> str:
     folder = f"{PUBLIC_PREFIX}{segment(job.project_id)}/branch_{segment(job.branch_id)}"
     if job.job_type == JobType.MASTER_ASSET:
         name = slug(job.asset_id or job.character or "asset")
-        stem = f"{folder}/master-assets/{name}_{job.id}"
-    else:
-        scene = f"/scene_{segment(job.scene_id)}" if job.scene_id else ""
-        shot = f"/shot_{segment(job.shot_id)}" if job.shot_id else ""
-        stem = f"{folder}{scene}{shot}/{slug(job.job_type, '_')}_{job.id}"
-    return PictureKeys(f"{stem}.{ContentType.of(job.format).extension}", f"{stem}_thumb.webp")
+        return f"{folder}/master-assets/{name}_{job.id}"
+    scene = f"/scene_{segment(job.scene_id)}" if job.scene_id else ""
+    shot = f"/shot_{segment(job.shot_id)}" if job.shot_id else ""
+    return f"{folder}{scene}{shot}/{slug(job.job_type, '_')}_{job.id}"
 
 
 def blob_key(sha256: str) -> str:

@@ -13,16 +13,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from imagegen import images, layout, policies, references
-from imagegen.endings import complete, fail, finish_batch, in_doubt, overdue, publish_batch
+from imagegen.endings import complete, fail, finish_batch, in_doubt, overdue, publish, publish_batch
 from imagegen.errors import ArtifactExpired, DeadlineExceeded, ImagegenError, NotFound, PartUnavailable, StorageError
 from imagegen.jobs import Job
 from imagegen.outcomes import Lost, Outcome, Park, advanced
 from imagegen.polling import ask, failed_by_provider, seen
 from imagegen.ports import Services
+from imagegen.probing import submitting
 from imagegen.providers.base import Failed
-from imagegen.purchase import answered, buy, keep, not_bought
+from imagegen.purchase import answered, buy, keep, not_bought, without_answer
 from imagegen.recording import commit, facts_of, move
-from imagegen.records import Cached, Claimed, Move, Polled
+from imagegen.records import Cached, Claimed, Held, Move, Polled
 from imagegen.states import MoveName, Stage
 from imagegen.transfers import transfer_failed
 
@@ -34,9 +35,20 @@ Continuation = Mapping[str, Any] | None
 
 def generate(job_id: UUID, continuation: Continuation, services: Services) -> Outcome:
     """Buys the picture once; or finds it bought already; or parks the job until it may be bought."""
-    claimed = _claim(job_id, MoveName.CLAIM, "generate", continuation, services)
+    limit = None
+    if services.limits.by_key:
+        wanted = services.jobs.get(job_id)
+        limit = services.limits.of(wanted.provider, wanted.model)
+    claimed = services.jobs.claim(_claiming(job_id, MoveName.CLAIM, services), continuation, limit)
+    if isinstance(claimed, Held):
+        return Park(claimed.until, claimed.reason)
     if claimed is None:
         return Lost()
+    with services.heartbeat.holding(claimed.job):
+        return _generate(claimed, services)
+
+
+def _generate(claimed: Claimed, services: Services) -> Outcome:
     job = claimed.job
     if services.clock.now() >= job.deadline_at:
         return fail(job, DeadlineExceeded("the deadline passed before anything was bought"), services)
@@ -44,7 +56,7 @@ def generate(job_id: UUID, continuation: Continuation, services: Services) -> Ou
         if claimed.cached is not None and services.blobs.head(layout.blob_key(claimed.cached.blob_sha256)):
             return reuse(job, claimed.cached, services)
         order = references.order(job, services)
-        with services.breaker.call(job.provider, "submit") as report:
+        with submitting(job.provider, services) as report:
             bought = buy(job, order, report, services)
     except ImagegenError as error:
         return not_bought(job, MoveName.HOLD, error, services)
@@ -70,13 +82,14 @@ def reconcile(job_id: UUID, services: Services) -> Outcome:
     """Looks where the answer may have been kept; without proof the job ends, with the possible charge on the books."""
     job, now = services.jobs.get(job_id), services.clock.now()
     parked = job.waiting_for is not None and job.next_run_at is not None and now < job.next_run_at
-    if job.stage is not Stage.RECONCILE or job.terminal or job.attempt_id is None or parked:
+    attempt = services.jobs.attempt(job.attempt_id) if job.attempt_id else None
+    if job.stage is not Stage.RECONCILE or job.terminal or attempt is None or parked:
         return Lost()
     try:
-        data, known = services.blobs.get(layout.attempt_key(job.attempt_id)), services.jobs.attempt(job.attempt_id)
-        return keep(job, data, known.actual if known else None, known.usage if known else None, services)
+        data = services.blobs.get(layout.attempt_key(attempt.id))
+        return keep(job, data, attempt.actual, attempt.usage, services)
     except NotFound:
-        return in_doubt(job, None, 0.0, services)
+        return without_answer(job, attempt, services)
     except (PartUnavailable, StorageError) as error:
         return in_doubt(job, error, policies.RECONCILE_AGAIN if now < job.deadline_at else 0.0, services)
 
@@ -109,10 +122,14 @@ def poll(job_ids: Sequence[UUID], services: Services) -> dict[UUID, Outcome]:
 
 def download(job_id: UUID, continuation: Continuation, services: Services) -> Outcome:
     """Fetches the file within bounds, checks what it is, and keeps it under its digest."""
-    claimed = _claim(job_id, MoveName.FETCH, "download", continuation, services)
-    if claimed is None:
+    claimed = services.jobs.claim(_claiming(job_id, MoveName.FETCH, services), continuation)
+    if not isinstance(claimed, Claimed):
         return Lost()
-    job = claimed.job
+    with services.heartbeat.holding(claimed.job):
+        return _download(claimed.job, services)
+
+
+def _download(job: Job, services: Services) -> Outcome:
     try:
         fetched = services.transport.fetch(
             job.result_url or "", max_bytes=policies.MAX_ARTIFACT_BYTES, total=policies.DOWNLOAD_TOTAL
@@ -134,10 +151,14 @@ def download(job_id: UUID, continuation: Continuation, services: Services) -> Ou
 
 def upload(job_id: UUID, continuation: Continuation, services: Services) -> Outcome:
     """Decodes once, fits to the exact size, publishes picture and thumbnail, settles the ledger, ends the job."""
-    claimed = _claim(job_id, MoveName.PUBLISH, "upload", continuation, services)
-    if claimed is None:
+    claimed = services.jobs.claim(_claiming(job_id, MoveName.PUBLISH, services), continuation)
+    if not isinstance(claimed, Claimed):
         return Lost()
-    job = claimed.job
+    with services.heartbeat.holding(claimed.job):
+        return _upload(claimed.job, services)
+
+
+def _upload(job: Job, services: Services) -> Outcome:
     try:
         original = _original(job, services)
         published = images.publish_form(original, job.width, job.height, job.format)
@@ -162,8 +183,15 @@ def _original(job: Job, services: Services) -> bytes:
 def sweep(services: Services) -> int:
     """Wakes what is due, ends what is over time, closes batches whose end was lost; returns how many jobs it took."""
     now = services.clock.now()
-    due = services.jobs.due(at=now, limit=policies.SWEEP_LIMIT, grace=policies.GRACE, worker=services.worker)
+    for limit in services.limits:
+        services.jobs.paced(limit, at=now)
+    due = services.jobs.due(
+        at=now, limit=policies.SWEEP_LIMIT, grace=policies.GRACE, worker=services.worker,
+        crowded=services.hints.crowded(),
+    )  # fmt: skip
     services.hints.jobs([job for job in due if not overdue(job, services)])
+    for attempt in services.jobs.collectable(at=now, limit=policies.SWEEP_LIMIT):
+        services.hints.collect(attempt.id)
     for batch_id in services.jobs.unclosed_batches(limit=policies.SWEEP_LIMIT):
         finish_batch(batch_id, services)
     _announce_again(services)
@@ -171,12 +199,12 @@ def sweep(services: Services) -> int:
 
 
 def _announce_again(services: Services) -> None:
-    """A worker that ended a job may have died before it told anybody, so each end is told twice."""
+    """A worker that ended a job may have died before it told anybody, so each end is told, and followed up, twice."""
     ended = services.jobs.unannounced(at=services.clock.now(), limit=policies.SWEEP_LIMIT)
     if not ended:
         return
     for job in ended:
-        services.results.publish(str(job.id), job.document().json_document())
+        publish(job, services)
     for batch_id in {job.batch_id for job in ended if job.batch_id}:
         publish_batch(batch_id, services)
     services.jobs.announced([job.id for job in ended])
@@ -185,10 +213,9 @@ def _announce_again(services: Services) -> None:
 # ── shared by the stages ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _claim(job_id: UUID, name: MoveName, lease: str, continuation: Continuation, services: Services) -> Claimed | None:
+def _claiming(job_id: UUID, name: MoveName, services: Services) -> Move:
     now = services.clock.now()
-    claiming = Move(
+    return Move(
         job_id=job_id, name=name, at=now, cause="claimed", worker=services.worker, claim=uuid4(),
-        until=now + policies.LEASES[lease],
+        until=now + policies.LEASE,
     )  # fmt: skip
-    return services.jobs.claim(claiming, continuation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -40,6 +40,15 @@ class _Pictures:
     def sent(self) -> list[Input]:
         first = [one for one in (self.source, self.mask) if one is not None]
         return [*first, *self.references, *self.style_references]
+
+    @property
+    def planned(self) -> dict[str, Any]:
+        """As a job's plan keeps them, JSON."""
+        return {
+            "references": [*self.references, *self.style_references],
+            "source": self.source,
+            "mask": self.mask,
+        }
 
 
 class Planner:
@@ -138,19 +147,16 @@ class Planner:
         start = max(request.scheduled_at or self.now, self.now)
         allowed = timedelta(seconds=request.deadline_seconds) if request.deadline_seconds else services.deadline
         later = start > self.now
-        shape = Shape(
-            sent_prompt=rendered.sent_prompt, model=choice.model, ratio=choice.ratio, tier=choice.tier,
-            width=width, height=height, format=request.format.value, emulated=services.emulated, seed=request.seed,
-            references=tuple(one["sha256"] for one in pictures.references + pictures.style_references),
-            source=pictures.source["sha256"] if pictures.source else None,
-            mask=pictures.mask["sha256"] if pictures.mask else None,
+        offered = offer_fields(
+            choice, pictures.planned, sent_prompt=rendered.sent_prompt, width=width, height=height,
+            format=request.format.value, seed=request.seed, emulated=services.emulated,
         )  # fmt: skip
         return Job(
             id=job_id, owner=request.owner, status=Status.QUEUED, stage=Stage.GENERATE,
             job_type=request.job_type.value, project_id=request.project_id, branch_id=request.branch_id,
             scene_id=request.scene_id, shot_id=request.shot_id,
             asset_id=request.asset_id or (slug(character.name) if character else None),
-            character=character.name if character else None, provider=choice.provider, model=choice.model,
+            character=character.name if character else None,
             width=width, height=height, format=request.format.value, created_at=self.now, updated_at=self.now,
             scheduled_at=request.scheduled_at, next_run_at=start if later else self.now + policies.GRACE,
             deadline_at=start + allowed, waiting_for=SCHEDULED if later else None,
@@ -158,10 +164,10 @@ class Planner:
             sent_prompt=rendered.sent_prompt, style_name=rendered.style_name, style_sha256=rendered.style_sha256,
             visual_style_capsule_id=request.visual_style_capsule_id,
             request=request.model_dump(mode="json", by_alias=True, exclude_none=True),
-            plan=_plan(choice, pictures), fingerprint=fingerprint(shape), fresh=request.fresh,
+            fresh=request.fresh,
             max_paid_attempts=request.max_paid_attempts or services.max_paid_attempts,
             idempotency_key=request.idempotency_key, body_sha256=body_sha256(request),
-            cost_estimated=choice.estimate, emulated=services.emulated, metadata=request.metadata,
+            emulated=services.emulated, metadata=request.metadata, **offered,
         )  # fmt: skip
 
 
@@ -182,19 +188,44 @@ def plan_image(
     return planner.plan(planner.readied(request), job_id=job_id or uuid4(), batch_id=batch, index=index)
 
 
-def _plan(choice: Choice, pictures: _Pictures) -> dict[str, Any]:
-    """What the provider will be told, beside the prompt, as JSON."""
-    return {
+def offer_fields(
+    choice: Choice,
+    pictures: Mapping[str, Any],
+    *,
+    sent_prompt: str,
+    width: int,
+    height: int,
+    format: str,
+    seed: int | None,
+    emulated: bool,
+) -> dict[str, Any]:
+    """What a job's row says of where its picture is bought: provider, model, plan, upper price and fingerprint.
+
+    `pictures`: the verified inputs as a plan keeps them (`references`, `source`, `mask`). The plan is what the
+    provider will be told beside the prompt, as JSON. Sizes in pixels.
+    """
+    source, mask = pictures.get("source"), pictures.get("mask")
+    shape = Shape(
+        sent_prompt=sent_prompt, model=choice.model, ratio=choice.ratio, tier=choice.tier, width=width, height=height,
+        format=format, emulated=emulated, seed=seed,
+        references=tuple(one["sha256"] for one in pictures.get("references", ())),
+        source=source["sha256"] if source else None, mask=mask["sha256"] if mask else None,
+    )  # fmt: skip
+    plan = {
         "ratio": choice.ratio,
         "tier": choice.tier,
         "format": choice.format,
         "providerModel": choice.provider_model,
-        "references": [*pictures.references, *pictures.style_references],
-        "source": pictures.source,
-        "mask": pictures.mask,
+        "references": list(pictures.get("references", ())),
+        "source": source,
+        "mask": mask,
         "warnings": list(choice.warnings),
         "price": dict(choice.price),
     }
+    return {
+        "provider": choice.provider, "model": choice.model, "plan": plan, "fingerprint": fingerprint(shape),
+        "cost_estimated": choice.estimate,
+    }  # fmt: skip
 
 
 def _size(request: ImageRequest, source: Input | None) -> tuple[int, int]:

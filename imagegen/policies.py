@@ -25,7 +25,7 @@ COLLECT_EVERY = timedelta(seconds=5)
 """Until the paid picture of an ended job is looked for again; doubles with every try."""
 
 COLLECT_TRIES = 10
-"""How often it is looked for: about an hour and a half."""
+"""How often it is looked for: over three quarters of an hour."""
 
 SLOTS_AHEAD = timedelta(seconds=3)
 """How far ahead a limit's slots are given away: a sweep that comes late by less loses none."""
@@ -38,6 +38,9 @@ HEADROOM = 0.03
 
 PAUSE_LOOK = timedelta(minutes=1)
 """A paused job looks again after this, though `resume` wakes it at once."""
+
+AGEING = 60.0
+"""Seconds of waiting that lift a job by one step of priority, so that a low one never starves."""
 
 CROWDED = 200
 """Messages in a queue from which on hints that were sent before are not sent again."""
@@ -74,6 +77,12 @@ FRESH_URL_PATIENCE = timedelta(minutes=5)
 
 RECONCILE_AGAIN = 15.0
 """Seconds until an object store that could not be asked for a paid picture is asked again."""
+
+PROVIDER_DOWN_LOOK, PROVIDER_DOWN_LONGEST = timedelta(seconds=60), timedelta(minutes=15)
+"""When a job that replaces a placeholder first asks a provider; how far the time between two looks may grow."""
+
+PROVIDER_DOWN_PATIENCE = timedelta(hours=24)
+"""How long it goes on asking; then the placeholder stays."""
 
 CACHE_CONTROL = "public, max-age=31536000, immutable"
 """Of published pictures: their key carries the job's id, so they never change."""

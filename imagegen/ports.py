@@ -59,7 +59,7 @@ class Clock(Protocol):
 
 
 class Jobs(Protocol):
-    """The jobs, their attempts, history and ledger: each write is one statement and one transaction."""
+    """The jobs, their attempts, history and ledger: each write is one transaction, and but for limits one statement."""
 
     def admit(self, jobs: Sequence[Job], batch: Batch | None, *, worker: str) -> Admitted:
         """Writes new jobs (and their batch) all or nothing, with an `admit` event each.
@@ -109,13 +109,17 @@ class Jobs(Protocol):
         """The guarded move with its event, attempt, facts and ledger lines in one statement; None: Lost.
 
         `facts` and `always` entries are written in either case. Facts that name a picture or an order of a job that
-        did not move make their attempt due for `collectable`. What answers a paid call (ACCEPT, DELIVER, REPEAT and
-        DOUBT from stage `generate`) finds nothing to move once its owner stopped the job.
+        did not move make their attempt due for `collectable`. What answers a paid call (`moves.ANSWERS` with facts)
+        finds nothing to move once its owner stopped the job.
         """
         ...
 
     def attempt(self, attempt_id: UUID) -> Attempt | None:
         """The attempt with what is known of it, or None."""
+        ...
+
+    def ordered(self, provider: str, provider_job_id: str) -> Attempt | None:
+        """The attempt that has this order at the provider (the newest, should there be several), or None."""
         ...
 
     def renew(self, held: Sequence[Holding], *, until: datetime) -> None:
@@ -285,7 +289,13 @@ class Breaker(Protocol):
         time."""
         ...
 
-    def reset(self, provider: str, operation: str) -> None: ...
+    def rests(self, provider: str, operation: str) -> float:
+        """Seconds until an open circuit is probed; 0 for any other."""
+        ...
+
+    def reset(self, provider: str, operation: str) -> None:
+        """Closes the circuit and forgets its failures; a probe under way may no longer decide."""
+        ...
 
 
 class Hints(Protocol):

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-from imagegen import cadence, images, layout, policies, retry
-from imagegen.endings import fail, in_doubt, no_picture
+from imagegen import cadence, callbacks, images, layout, policies, retry
+from imagegen.endings import fail, in_doubt, no_picture, stopped
 from imagegen.errors import BadArtifact, ImagegenError, PartUnavailable, StorageError
+from imagegen.fallback import elsewhere
 from imagegen.jobs import Job
-from imagegen.outcomes import Lost, Outcome, Park, advanced
+from imagegen.outcomes import Outcome, Park, advanced
+from imagegen.placeholders import PROVIDER_DOWN, next_look
 from imagegen.ports import Services
 from imagegen.providers.base import Accepted, Delivered, NotSent, Order, Rejected, Submission, Unknown
 from imagegen.recording import commit, facts_of, move, patiently
-from imagegen.records import AttemptState, Entry, Facts, Move, NewAttempt
+from imagegen.records import Attempt, AttemptState, Entry, Facts, NewAttempt
 from imagegen.states import FailureStage, MoveName, Stage
 
 
 def buy(job: Job, order: Order, report: Callable[[bool], None], services: Services) -> tuple[Job, Submission] | None:
     """The paid call, its intent committed before it. None: the job was taken away meanwhile, nothing was sent."""
+    if job.slot_at is not None:
+        services.clock.sleep(max(0.0, (job.slot_at - services.clock.now()).total_seconds()))
     attempt = NewAttempt(
         id=uuid4(), job_id=job.id, number=job.attempts + 1, provider=job.provider, model=job.model, token=uuid4().hex,
         estimate=job.cost_estimated or Decimal(0), emulated=job.emulated,
     )  # fmt: skip
     intent = move(
-        job, MoveName.SUBMIT, services, cause="intent", stage=Stage.GENERATE, until=policies.LEASES["submit"],
+        job, MoveName.SUBMIT, services, cause="intent", stage=Stage.GENERATE, until=policies.LEASE,
         claim=job.claim, new_attempt=attempt,
         changes={"paid_attempts": job.paid_attempts + 1, "submitted_at": services.clock.now()},
         entries=(Entry(kind="reserve", amount=attempt.estimate, attempt_id=attempt.id),),
@@ -35,6 +40,7 @@ def buy(job: Job, order: Order, report: Callable[[bool], None], services: Servic
     submitting = commit(intent, services) or services.jobs.get(job.id)
     if submitting.attempt_id != attempt.id or submitting.claim != job.claim:
         return None
+    services.heartbeat.buying(submitting)
     answer = services.provider(job.provider).submit(order, callback_url=_callback_url(services, job, attempt))
     if isinstance(answer, Accepted | Delivered):
         report(True)
@@ -51,7 +57,7 @@ def answered(job: Job, answer: Submission, services: Services) -> Outcome:
         case Delivered():
             return _delivered(job, answer, services)
         case Unknown():
-            return in_doubt(job, answer.error, services.provider(job.provider).reconcile_window, services)
+            return in_doubt(job, answer.error, _window(job, services), services)
         case Rejected() | NotSent():
             return _refused(job, answer, services)
 
@@ -66,7 +72,9 @@ def _accepted(job: Job, answer: Accepted, services: Services) -> Outcome:
         facts=facts_of(job, "accepted", provider_job_id=answer.provider_job_id, actual=answer.actual),
     )  # fmt: skip
     waiting = commit(accepted, services)
-    if at_once or waiting is None:
+    if waiting is None:
+        return stopped(job, accepted, services)
+    if at_once:
         return advanced(waiting)
     return Park(services.clock.now() + first, "provider")
 
@@ -111,16 +119,26 @@ def keep(job: Job, data: bytes, actual: Decimal | None, usage: Mapping[str, Any]
         },
         facts=facts_of(job, "succeeded", blob_sha256=picture.sha256, actual=actual, usage=usage),
     )  # fmt: skip
-    return advanced(commit(delivered, services) or _proven(delivered, services))
+    moved = commit(delivered, services)
+    return stopped(job, delivered, services) if moved is None else advanced(moved)
 
 
-def _proven(delivered: Move, services: Services) -> Job | None:
-    """The picture of a job that was given up in doubt: it is paid, so the job goes on with it (law 3)."""
-    ended = patiently(lambda: services.jobs.get(delivered.job_id), services.clock)
-    if not ended.terminal or ended.billed != "unknown":
-        return None
-    changes = {**delivered.changes, "cost_uncertain": None}
-    return commit(replace(delivered, name=MoveName.PROVE, cause="late proof", changes=changes, seen=None), services)
+def without_answer(job: Job, attempt: Attempt, services: Services) -> Outcome:
+    """A paid call whose worker was lost, or whose answer was: nothing is kept of it. Proof may still come in time.
+
+    Its chance begins with the first look: a worker that was only cut off from the database shows a sign of life
+    within `policies.SETTLING`.
+    """
+    if attempt.provider_job_id is not None:
+        return _accepted(job, Accepted(provider_job_id=attempt.provider_job_id, actual=attempt.actual), services)
+    if attempt.state != "submitting":
+        return in_doubt(job, None, 0.0, services)
+    return in_doubt(job, None, max(policies.SETTLING, _window(job, services)), services)
+
+
+def _window(job: Job, services: Services) -> float:
+    """Seconds to wait for proof of a lost answer: without an address for callbacks none can come."""
+    return services.provider(job.provider).reconcile_window if services.callback_base_url else 0.0
 
 
 def _refused(job: Job, answer: Rejected | NotSent, services: Services) -> Outcome:
@@ -140,20 +158,37 @@ def not_bought(
     job: Job, name: MoveName, error: ImagegenError, services: Services,
     facts: Facts | None = None, entries: tuple[Entry, ...] = (),
 ) -> Outcome:  # fmt: skip
-    """Parks the job until it may be tried again, or ends it."""
+    """Sends the job to another provider, parks it until it may be tried again, or ends it."""
+    decision, changes = _next_try(job, error, services)
+    if isinstance(decision, retry.GiveUp):
+        return fail(job, error, services, facts=facts, entries=entries)
+    to = changes.get("provider")
+    # Nobody was asked at an open circuit.
+    tried = decision.reason != "breaker"
+    parked = move(
+        job, name, services, cause=error.code, stage=Stage.GENERATE, until=decision.after, parked=True,
+        waiting_for=decision.reason, facts=facts, entries=entries,
+        changes={"failures": job.failures + tried, "paid_attempts": job.paid_attempts, **changes},
+        detail={"fallback": {"from": job.provider, "to": to}} if to else {},
+    )  # fmt: skip
+    if commit(parked, services) is None:
+        return stopped(job, parked, services)
+    return Park(services.clock.now() + decision.after, decision.reason)
+
+
+def _next_try(job: Job, error: ImagegenError, services: Services) -> tuple[retry.Decision, Mapping[str, Any]]:
+    """Where and when; a job that replaces a placeholder asks all providers again each time it looks."""
+    changes = elsewhere(job, error, services)
+    if changes is not None:
+        return retry.Again(timedelta(0), "fallback"), changes
+    look = next_look(job, error, services)
+    if look is not None:
+        return retry.Again(look, PROVIDER_DOWN), {"tried": [job.provider]}
     decision = retry.decide(
         error, failures=job.failures, paid_attempts=job.paid_attempts, max_paid_attempts=job.max_paid_attempts,
         now=services.clock.now(), deadline=job.deadline_at, seed=job.id.int,
     )  # fmt: skip
-    if isinstance(decision, retry.GiveUp):
-        return fail(job, error, services, facts=facts, entries=entries)
-    parked = move(
-        job, name, services, cause=error.code, stage=Stage.GENERATE, until=decision.after, parked=True,
-        waiting_for=decision.reason, facts=facts, entries=entries,
-        changes={"failures": job.failures + 1, "paid_attempts": job.paid_attempts},
-    )  # fmt: skip
-    kept = commit(parked, services)
-    return Park(services.clock.now() + decision.after, decision.reason) if kept else Lost()
+    return decision, {}
 
 
 def _store(key: str, data: bytes, content_type: str, services: Services) -> None:
@@ -164,4 +199,4 @@ def _store(key: str, data: bytes, content_type: str, services: Services) -> None
 def _callback_url(services: Services, job: Job, attempt: NewAttempt) -> str | None:
     if services.callback_base_url is None:
         return None
-    return f"{services.callback_base_url}/api/webhooks/{job.provider}?attempt={attempt.id}&token={attempt.token}"
+    return callbacks.address(services.callback_base_url, job.provider, attempt.id, attempt.token)

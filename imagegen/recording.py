@@ -15,7 +15,7 @@ from imagegen.states import MoveName, Stage, Status
 
 Answer = TypeVar("Answer")
 
-_ANYWHERE = {MoveName.FAIL, MoveName.REPEAT}
+_ANYWHERE = {MoveName.FAIL, MoveName.REPEAT, MoveName.STAND_IN, MoveName.CANCEL}
 """Moves whose rule allows more than the place where this worker saw the job."""
 
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
+from imagegen import policies
 from imagegen.jobs import Batch, Job
 from imagegen.states import MoveName, Stage, Status
 
@@ -156,12 +157,19 @@ class Limit:
     """What a provider may be asked for by the whole cluster. `model` `*`: all of its models together.
 
     `interval`: time between two submissions (None: any number); `in_flight`: generations at once (None: any number).
+    `slack`: how much later than its slot a submission may come, and the provider's count is kept all the same.
+    Of a provider's limit: `others` have limits of their own, and are not paced by this one; `caps` are generations at
+    once of single models. Of a model's limit: `total` is what its provider allows at once, this model included.
     """
 
     provider: str
     model: str = "*"
     interval: timedelta | None = None
     in_flight: int | None = None
+    slack: timedelta = policies.SLOT_LEAD
+    others: frozenset[str] = frozenset()
+    caps: Mapping[str, int] = field(default_factory=dict)
+    total: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +239,7 @@ class JobFilter:
     project_id: str | None = None
     job_type: str | None = None
     batch_id: UUID | None = None
+    replaces: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
     emulated: bool | None = None

@@ -25,6 +25,7 @@ from imagegen.settings_values import (
     celery_redis_url,
     check_providers,
     is_loopback,
+    parse_counts,
     parse_duration,
     parse_http_url,
     parse_list,
@@ -104,6 +105,7 @@ class Settings(BaseSettings):
     max_paid_attempts: Annotated[int, Field(ge=1, le=10)] = 1
     deadline: Duration = 600
     rate_limits: Annotated[dict[str, RateLimit], BeforeValidator(parse_rates)] = Field(default_factory=dict)
+    in_flight: Annotated[dict[str, int], BeforeValidator(parse_counts)] = Field(default_factory=dict)
     concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     log_format: Literal["json", "console"] | None = None
     log_level: Annotated[

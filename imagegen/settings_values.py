@@ -98,6 +98,23 @@ def _rate(item: str) -> tuple[str, RateLimit]:
     return found[1] + found[2], RateLimit(int(found[3]), int(found[4] or 1) * SECONDS[found[5]])
 
 
+def parse_counts(value: Any) -> Any:
+    """`gemini=40,nanobanana:some-model=10` to whole numbers from 1 on by `provider` or `provider:model`."""
+    if not isinstance(value, str):
+        return value
+    return dict(_count(item) for item in parse_list(value))
+
+
+def _count(item: str) -> tuple[str, int]:
+    found = re.fullmatch(r"([a-z]+)((?::[\w.-]+)?)=([1-9]\d{0,5})", item)
+    if not found:
+        raise BadValue(
+            f"{item!r} is no number of generations", "Write provider=count or provider:model=count, such as gemini=40."
+        )
+    check_providers([found[1]])
+    return found[1] + found[2], int(found[3])
+
+
 def parse_postgres_url(value: Any) -> Any:
     """Any usual spelling of a PostgreSQL address as `postgresql+psycopg2://…`, its password kept secret."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value

@@ -87,11 +87,13 @@ class MoveName(StrEnum):
     PUBLISH = "publish"
     BACKOFF = "backoff"
     COMPLETE = "complete"
+    STAND_IN = "stand_in"
     FAIL = "fail"
     STOP = "stop"
     CANCEL = "cancel"
     RETRY = "retry"
     PROVE = "prove"
+    SETTLE = "settle"
     REPLACE = "replace"
 
 
@@ -131,11 +133,15 @@ MOVES: dict[MoveName, Rule] = {
     MoveName.PUBLISH: _rule({_S.UPLOADING}, None, {_T.UPLOAD}, "a worker takes the upload"),
     MoveName.BACKOFF: _rule({_S.UPLOADING}, None, {_T.DOWNLOAD, _T.UPLOAD}, "a transfer failed: again later"),
     MoveName.COMPLETE: _rule({_S.UPLOADING}, _S.COMPLETED, {_T.UPLOAD}, "published"),
+    MoveName.STAND_IN: _rule(
+        {_S.QUEUED, _S.PROCESSING, _S.GENERATING}, _S.COMPLETED, None, "no provider delivers: a placeholder stands in"
+    ),
     MoveName.FAIL: _rule(set(LIVE), _S.FAILED, None, "it ends without a picture"),
     MoveName.STOP: _rule({_S.GENERATING}, None, {_T.GENERATE}, "its owner stops it while it is being bought"),
     MoveName.CANCEL: _rule(set(LIVE), _S.CANCELLED, None, "its owner stopped it"),
     MoveName.RETRY: _rule({_S.FAILED}, None, None, "its owner wants it continued at the stage that failed"),
     MoveName.PROVE: _rule({_S.FAILED, _S.CANCELLED}, _S.UPLOADING, None, "a paid picture turned up after the end"),
+    MoveName.SETTLE: _rule({_S.FAILED, _S.CANCELLED}, None, None, "what it cost became known after its end"),
     MoveName.REPLACE: _rule({_S.COMPLETED}, None, None, "the real picture takes its placeholder's place"),
 }
 

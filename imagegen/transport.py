@@ -20,7 +20,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
@@ -34,6 +33,7 @@ from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError, IncompleteRead, NewConnectionError, ProtocolError
 from urllib3.util.ssl_ import create_urllib3_context
 
+from imagegen import waits
 from imagegen.connections import CURRENT, POOLS
 from imagegen.errors import ArtifactExpired, BadArtifact, Temporary
 
@@ -91,16 +91,8 @@ class Reply:
         return json_module.loads(self.body)
 
     def retry_after(self, now: datetime) -> float | None:
-        """Seconds from `now` that the `Retry-After` header asks for (a number or an HTTP date), or None."""
-        text = self.headers.get("Retry-After", "").strip()
-        try:
-            return max(0.0, float(text))
-        except ValueError:
-            pass
-        try:
-            return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
-        except (ValueError, TypeError):
-            return None
+        """Seconds from `now` that the headers ask us to wait, or None; see `imagegen.waits`."""
+        return waits.asked_by(self.headers, now)
 
 
 @dataclass(frozen=True)
@@ -287,8 +279,8 @@ def _file(response: requests.Response, max_bytes: int) -> Fetched:
     if status in {403, 404, 410}:
         raise ArtifactExpired(f"the picture's address answers {status}")
     if status in {408, 429} or status >= 500:
-        wait = Reply(status, response.headers, b"").headers.get("Retry-After", "")
-        details = {"retryAfter": float(wait)} if wait.isdigit() else {}
+        wait = waits.asked_by(response.headers, None)
+        details = {} if wait is None else {"retryAfter": wait}
         raise Temporary(f"the picture's server answers {status}", {**details, "billed": "yes"})
     if status != 200:
         raise BadArtifact(f"the picture's address answers {status}")

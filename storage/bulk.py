@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     Float,
     Integer,
     Interval,
@@ -28,12 +29,14 @@ from sqlalchemy.sql import column
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 
+from imagegen import policies
+from imagegen.moves import ENDS_AT_DEADLINE
 from imagegen.records import Polled
-from imagegen.states import LIVE, MOVES, MoveName, Stage, Status
+from imagegen.states import LIVE, MOVES, TERMINAL, MoveName, Stage, Status
 from storage import attempts, events
 from storage.events import AT
 from storage.moves import among
-from storage.tables import ATTEMPTS, JOBS, value
+from storage.tables import ATTEMPTS, JOBS, PACED, value
 
 AGEING = 60.0
 """Seconds of waiting that lift a job by one step of priority, so that a low one never starves."""
@@ -43,20 +46,35 @@ MOST_DOUBLINGS = 10
 
 _GRACE = value("grace", Float())
 _IDS = value("ids", ARRAY(JOBS.c.id.type))
+_CROWDED = value("crowded", ARRAY(JOBS.c.stage.type))
 _LEARNT = ("result_url", "actual", "usage")
 _row = JOBS.c
 
 
-def _later(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
+def later(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
+    """That many seconds after `AT`."""
     return AT + func.make_interval(0, 0, 0, 0, 0, 0, seconds, type_=Interval())
 
 
+def _slotless() -> ColumnElement[bool]:
+    """It waits for a limit to give it a slot, and there is time to."""
+    waits = func.coalesce(among(_row.waiting_for, PACED), false())
+    return and_(waits, _row.slot_at.is_(None), _row.deadline_at > AT)
+
+
+def _hinted() -> ColumnElement[bool]:
+    """Its last hint most likely waits in a queue, and neither a lost worker nor its deadline needs it taken."""
+    recently = _row.next_run_at > AT - policies.CROWDED_PATIENCE
+    over = and_(_row.deadline_at <= AT, among(_row.stage, ENDS_AT_DEADLINE))
+    return and_(_row.stage == func.any(_CROWDED), _row.hints > 0, _row.claim.is_(None), recently, ~over)
+
+
 def _due() -> Select[Any]:
-    """Takes `at`, `limit`, `grace` (seconds), `worker`, `detail`."""
+    """Takes `at`, `limit`, `grace` (seconds), `worker`, `detail`, `crowded` (stages)."""
     rank = _row.priority - func.extract("epoch", AT - _row.next_run_at) / AGEING
     picked = (
         select(_row.id, _row.status.label("was"), _row.stage.label("was_stage"), rank.label("rank"))
-        .where(_row.next_run_at <= AT, among(_row.status, LIVE))
+        .where(_row.next_run_at <= AT, among(_row.status, LIVE), ~_slotless(), ~_hinted())
         .order_by(rank, _row.next_run_at, _row.id)
         .limit(value("limit", Integer()))
         .with_for_update(skip_locked=True, key_share=True)
@@ -68,7 +86,7 @@ def _due() -> Select[Any]:
     hints = case((freed, 0), else_=_row.hints)
     doubling = func.power(literal_column("2"), func.least(hints, MOST_DOUBLINGS))
     # Never beyond the deadline: the sweep is what ends a job whose time is over.
-    again = func.least(_later(_GRACE * doubling), func.greatest(_row.deadline_at, _later(_GRACE)))
+    again = func.least(later(_GRACE * doubling), func.greatest(_row.deadline_at, later(_GRACE)))
     new = {
         "status": case((held, Status.QUEUED.value), else_=_row.status),
         "stage": case((unanswered, Stage.RECONCILE.value), else_=_row.stage),
@@ -77,6 +95,7 @@ def _due() -> Select[Any]:
         "claim": null(),
         "waiting_for": null(),
         "woken": false(),
+        "slot_at": case((held, null()), else_=_row.slot_at),
         "updated_at": case((freed, AT), else_=_row.updated_at),
     }
     taking = update(JOBS).where(_row.id == picked.c.id).values(new)
@@ -118,18 +137,19 @@ def _seen() -> TableValuedAlias:
     return rows.render_derived("seen", with_types=True)
 
 
-def _learn(seen: TableValuedAlias) -> Update:
-    """The attempts whose picture came, whatever became of their jobs."""
+def _learn(seen: TableValuedAlias, locked: CTE) -> Update:
+    """The attempts whose picture came, whatever became of their jobs; those of ended ones are to be looked for."""
     known = (
-        select(ATTEMPTS.c.id, *[seen.c[name] for name in _LEARNT])
-        .select_from(ATTEMPTS.join(seen, seen.c.attempt_id == ATTEMPTS.c.id))
+        select(ATTEMPTS.c.id, locked.c.ended, *[seen.c[name] for name in _LEARNT])
+        .select_from(ATTEMPTS.join(seen, seen.c.attempt_id == ATTEMPTS.c.id).join(locked, locked.c.id == seen.c.job_id))
         .where(seen.c.result_url.is_not(None))
         .order_by(ATTEMPTS.c.id)
         .with_for_update(of=ATTEMPTS, key_share=True)
         .cte("known")
     )
     learnt = attempts.settle(literal("succeeded"), true(), {name: known.c[name] for name in _LEARNT})
-    return update(ATTEMPTS).where(ATTEMPTS.c.id == known.c.id).values(learnt)
+    collect_at = case((known.c.ended, AT), else_=ATTEMPTS.c.collect_at)
+    return update(ATTEMPTS).where(ATTEMPTS.c.id == known.c.id).values({**learnt, "collect_at": collect_at})
 
 
 def _polled() -> Select[Any]:
@@ -137,11 +157,13 @@ def _polled() -> Select[Any]:
     seen = _seen()
     rule = MOVES[MoveName.DELIVER]
     # Jobs first, then attempts, each in one order, and no more locked than an UPDATE does: chunks with the same jobs,
-    # and moves whose new rows refer to them, cannot wait for each other.
+    # and moves whose new rows refer to them, cannot wait for each other. What a locked row says is true until the end
+    # of the statement, whatever its snapshot says.
+    asked = and_(among(_row.status, rule.sources), _row.stage == Stage.POLL.value, _row.attempt_id == seen.c.attempt_id)
+    ended = among(_row.status, TERMINAL).label("ended")
     locked = (
-        select(_row.id, seen.c.until, seen.c.result_url, seen.c.actual)
+        select(_row.id, seen.c.until, seen.c.result_url, seen.c.actual, asked.label("asked"), ended)
         .select_from(JOBS.join(seen, seen.c.job_id == _row.id))
-        .where(among(_row.status, rule.sources), _row.stage == Stage.POLL.value, _row.attempt_id == seen.c.attempt_id)
         .order_by(_row.id)
         .with_for_update(of=JOBS, key_share=True)
         .cte("locked")
@@ -151,7 +173,7 @@ def _polled() -> Select[Any]:
     new = {
         "status": case((ready, literal(rule.target)), else_=_row.status),
         "stage": case((ready, Stage.DOWNLOAD.value), else_=_row.stage),
-        "next_run_at": case((ready, _later(_GRACE)), else_=rest),
+        "next_run_at": case((ready, later(_GRACE)), else_=rest),
         "result_url": func.coalesce(locked.c.result_url, _row.result_url),
         "cost_credits": func.coalesce(locked.c.actual, _row.cost_credits),
         "billed": case((ready, "yes"), else_=_row.billed),
@@ -160,10 +182,10 @@ def _polled() -> Select[Any]:
         "woken": false(),
         "hints": literal_column("0"),
     }
-    moved = update(JOBS).where(_row.id == locked.c.id).values(new).returning(*_row).cte("moved")
+    moved = update(JOBS).where(_row.id == locked.c.id, locked.c.asked).values(new).returning(*_row).cte("moved")
     arrived = moved.c.status == literal(rule.target)
     event = events.record(moved, literal_column(f"'{MoveName.DELIVER}'"), arrived).cte("event")
-    return select(moved).where(arrived).add_cte(event, _learn(seen).cte("fact"))
+    return select(moved).where(arrived).add_cte(event, _learn(seen, locked).cte("fact"))
 
 
 POLLED = _polled()

@@ -1,7 +1,8 @@
 """PostgreSQL from one place: a pool per process, single statements without BEGIN and COMMIT, one meaning of "away".
 
-Every statement stands alone (AUTOCOMMIT): one round trip, no transaction open between two of them. The schema is
-written into the statement's names, so nothing depends on the session and PgBouncer's transaction mode works.
+Every statement stands alone (AUTOCOMMIT): one round trip, no transaction open between two of them, but for the few
+that `Database.transaction` holds together. The schema is written into the statement's names, so nothing depends on the
+session and PgBouncer's transaction mode works.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import URL, Engine, RowMapping, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, RowMapping, Table, create_engine, func, make_url, text, true
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql import Executable
@@ -40,6 +41,9 @@ POOL_TIMEOUT = 10.0
 
 UNSTORABLE = re.compile(r"\\u0000|\\ud[89a-f]")
 """What `json.dumps` makes of a NUL and of surrogates, paired ones too: seldom, and then worth a closer look."""
+
+IDLE = func.set_config("idle_in_transaction_session_timeout", "5s", true())
+"""For the first statement of a transaction that others wait for: PostgreSQL ends it where its client is lost."""
 
 READ_ONLY = "25006"
 """SQLSTATE of a write to a standby: after a failover the old address may answer without being the primary."""
@@ -111,6 +115,23 @@ def reaching() -> Iterator[None]:
         ) from error
 
 
+class Run(Protocol):
+    """Executes one statement with these values (`storage.tables.value`); returns its rows."""
+
+    def __call__(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[RowMapping]: ...
+
+
+def _execute(connection: Connection, statement: Executable, values: Mapping[str, Any] | None) -> Sequence[RowMapping]:
+    named = {VALUE + name: storable(item) if isinstance(item, str) else item for name, item in (values or {}).items()}
+    try:
+        result = connection.execute(statement, named)
+        return result.mappings().all() if result.returns_rows else ()
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) == READ_ONLY:
+            connection.invalidate(error)
+        raise
+
+
 class Database:
     """One PostgreSQL schema. Cheap to make, safe to share: its pool is opened by the process that first uses it."""
 
@@ -150,17 +171,25 @@ class Database:
 
         Raises `PartUnavailable`.
         """
-        named = {
-            VALUE + name: storable(item) if isinstance(item, str) else item for name, item in (values or {}).items()
-        }
         with reaching(), self.engine.connect() as connection:
-            try:
-                result = connection.execute(statement, named)
-                return result.mappings().all() if result.returns_rows else ()
-            except DBAPIError as error:
-                if getattr(error.orig, "pgcode", None) == READ_ONLY:
-                    connection.invalidate(error)
-                raise
+            return _execute(connection, statement, values)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Run]:
+        """Several statements, each with a snapshot of its own, that commit together at the end of the block.
+
+        Nothing but this database may be waited for inside: locks are held. A process that is lost in between holds
+        them no longer than `IDLE`. Raises `PartUnavailable`.
+        """
+        with reaching(), self.engine.connect() as pooled:
+            connection = pooled.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                yield lambda statement, values=None: _execute(connection, statement, values)
+
+    def qualified(self, table: Table) -> str:
+        """The table's name as SQL text, with its schema."""
+        name: str = self.engine.dialect.identifier_preparer.quote(table.name)
+        return name if self.schema is None else f"{self.engine.dialect.identifier_preparer.quote(self.schema)}.{name}"
 
     def check(self) -> None:
         """Raises `PartUnavailable` where PostgreSQL does not answer."""

@@ -1,4 +1,4 @@
-"""The port `Jobs` on PostgreSQL: every method is one statement, and every write one transaction by itself."""
+"""The port `Jobs` on PostgreSQL: every method is one transaction, and but for limits one statement."""
 
 from __future__ import annotations
 
@@ -11,9 +11,22 @@ from sqlalchemy import select
 
 from imagegen.errors import NotFound
 from imagegen.jobs import Batch, Job
-from imagegen.records import Admitted, Cached, Claimed, Event, Facts, JobFilter, Move, Polled
-from imagegen.states import MoveName
-from storage import admission, attempts, batches, bulk, events, listing, moves, rows
+from imagegen.records import (
+    Admitted,
+    Attempt,
+    Cached,
+    Claimed,
+    Event,
+    Held,
+    Holding,
+    JobFilter,
+    Limit,
+    Move,
+    Polled,
+    Settled,
+)
+from imagegen.states import Stage
+from storage import admission, attempts, batches, bulk, claims, collecting, events, leases, listing, moves, pace, rows
 from storage.engine import Database
 from storage.tables import JOBS, value
 
@@ -59,24 +72,51 @@ class PostgresJobs:
         """Oldest first."""
         return [rows.event(row) for row in self._database.run(events.HISTORY, {"job_id": job_id})]
 
-    def claim(self, move: Move, continuation: Mapping[str, Any] | None) -> Claimed | None:
-        """Takes the job, with the picture that its fingerprint has in the cache."""
-        values = {**moves.values(move), "continuation": continuation}
-        found = self._database.run(moves.statement(moves.shape(move, claiming=True)), values)
-        if not found:
-            return None
-        cached = rows.cached(found[0]) if move.name is MoveName.CLAIM else None
-        return Claimed(job=rows.job(found[0]), cached=cached)
+    def claim(
+        self, move: Move, continuation: Mapping[str, Any] | None, limit: Limit | None = None
+    ) -> Claimed | Held | None:
+        """Takes the job, with the picture that its fingerprint has in the cache; or parks it."""
+        return claims.claim(self._database, move, continuation, limit)
 
     def apply(self, move: Move) -> Job | None:
         """The guarded move; None: Lost."""
         found = self._jobs(moves.statement(moves.shape(move)), moves.values(move))
         return found[0] if found else None
 
-    def attempt(self, attempt_id: UUID) -> Facts | None:
-        """What is known of an attempt."""
-        found = self._database.run(attempts.FACTS, {"attempt_id": attempt_id})
-        return rows.facts(found[0]) if found else None
+    def attempt(self, attempt_id: UUID) -> Attempt | None:
+        """The attempt with what is known of it."""
+        found = self._database.run(attempts.GET, {"attempt_id": attempt_id})
+        return rows.attempt(found[0]) if found else None
+
+    def ordered(self, provider: str, provider_job_id: str) -> Attempt | None:
+        """The newest attempt that has this order at the provider."""
+        found = self._database.run(attempts.ORDERED, {"provider": provider, "provider_job_id": provider_job_id})
+        return rows.attempt(found[0]) if found else None
+
+    def renew(self, held: Sequence[Holding], *, until: datetime) -> None:
+        """Lengthens leases."""
+        self._database.run(leases.RENEW, {"held": leases.holdings(held), "until": until})
+
+    def wake(self, job_id: UUID, *, at: datetime) -> Job | None:
+        """Makes a job due that waits for its provider; None: it waits for nothing."""
+        found = self._jobs(leases.WAKE, {"job_id": job_id, "at": at})
+        return found[0] if found else None
+
+    def collectable(self, *, at: datetime, limit: int) -> Sequence[Attempt]:
+        """Attempts of ended jobs whose picture is to be looked for, longest due first."""
+        return [rows.attempt(row) for row in self._database.run(collecting.COLLECTABLE, {"at": at, "limit": limit})]
+
+    def collected(self, settled: Settled, *, at: datetime) -> None:
+        """Nothing more is to be had from an attempt."""
+        self._database.run(collecting.COLLECTED, collecting.collected_values(settled, at))
+
+    def alias(self, alias: UUID, identity: UUID, *, batch: bool) -> Job | Batch:
+        """Lets another id stand for a job or batch; raises `NotFound`."""
+        values = {"identity": identity, "alias": [alias]}
+        found = self._database.run(leases.ALIAS_BATCH if batch else leases.ALIAS_JOB, values)
+        if not found:
+            raise NotFound(f"no {'batch' if batch else 'job'} {identity}")
+        return rows.batch(found[0]) if batch else rows.job(found[0])
 
     def pollable(self, job_ids: Sequence[UUID], *, at: datetime) -> Sequence[Job]:
         """Those generating and due for a poll."""
@@ -87,10 +127,16 @@ class PostgresJobs:
         values = {"at": at, "worker": worker, "grace": grace.total_seconds(), "cause": "polled", "detail": {}}
         return self._jobs(bulk.POLLED, {**values, "found": bulk.polled_values(found)})
 
-    def due(self, *, at: datetime, limit: int, grace: timedelta, worker: str) -> Sequence[Job]:
+    def due(
+        self, *, at: datetime, limit: int, grace: timedelta, worker: str, crowded: frozenset[Stage] = frozenset()
+    ) -> Sequence[Job]:
         """Takes what is due, most urgent first."""
         values = {"at": at, "limit": limit, "grace": grace.total_seconds(), "worker": worker, "detail": {}}
-        return self._jobs(bulk.DUE, values)
+        return self._jobs(bulk.DUE, {**values, "crowded": sorted(stage.value for stage in crowded)})
+
+    def paced(self, limit: Limit, *, at: datetime) -> int:
+        """Gives the limit's next slots to the most urgent jobs that wait for it."""
+        return pace.paced(self._database, limit, at)
 
     def unannounced(self, *, at: datetime, limit: int) -> Sequence[Job]:
         """Ended jobs whose end is to be told again, oldest first."""

@@ -17,7 +17,7 @@ from imagegen.records import JobFilter
 from storage.tables import JOBS
 
 _EQUAL = {"code": "error_code"} | {
-    name: name for name in ("owner", "status", "provider", "project_id", "job_type", "batch_id", "emulated")
+    name: name for name in ("owner", "status", "provider", "project_id", "job_type", "batch_id", "replaces", "emulated")
 }
 
 

@@ -1,7 +1,8 @@
 """The guarded moves as SQL, one statement each, generated from `imagegen.states.MOVES`.
 
     WITH moved   AS (UPDATE image_generation_jobs … WHERE id = … AND status IN (sources) … RETURNING *),
-         event   AS (INSERT … FROM moved),  attempt AS (INSERT … FROM moved),  fact AS (UPDATE imagegen_attempts …),
+         event   AS (INSERT … FROM moved),  attempt AS (INSERT … FROM moved),
+         fate    AS (SELECT whether the picture of the facts is to be looked for),  fact AS (UPDATE … FROM fate),
          ledger  AS (INSERT … FROM moved or always),  cache AS (INSERT … FROM moved),  batch AS (UPDATE … FROM moved)
     SELECT * FROM moved
 
@@ -16,23 +17,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import CTE, Select, and_, case, func, literal_column, null, or_, select, update
-from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy import CTE, Boolean, Select, and_, case, exists, func, literal_column, null, or_, select, update
+from sqlalchemy.dialects.postgresql import JSONB, Insert
 from sqlalchemy.sql.elements import ColumnElement
 
-from imagegen.moves import REOPENING, target_of
+from imagegen.moves import AMENDING, ANSWERS, REOPENING, SLOT_ENDS, target_of
 from imagegen.records import Move
 from imagegen.states import LIVE, MOVES, TERMINAL, BatchStatus, MoveName, Stage, failure_stage
-from storage import attempts, events, ledger
+from storage import attempts, cache, events, ledger, pauses
 from storage.events import AT
 from storage.rows import CACHED
-from storage.tables import BATCHES, CACHE, EVENTS, JOBS, value
+from storage.tables import ATTEMPTS, BATCHES, CACHE, EVENTS, JOBS, value
 
 FREE_TO_TAKE = frozenset({MoveName.FETCH, MoveName.PUBLISH})
 _FORGOTTEN = ("completed_at", "announce_at", "failure_stage", "error_code", "error_message", "error_retryable")
 
 JOB_ID = value("job_id", JOBS.c.id)
-
 
 _PICTURE = [
     CACHE.c[name].label(CACHED + name)
@@ -82,7 +82,6 @@ def shape(move: Move, *, claiming: bool = False) -> Shape:
 
 def values(move: Move) -> dict[str, Any]:
     """The values for the statement of this move's shape."""
-    picture = move.detail.get("picture") or {}
     return {
         "job_id": move.job_id,
         "at": move.at,
@@ -98,7 +97,7 @@ def values(move: Move) -> dict[str, Any]:
         **{f"seen_{name}": value for name, value in _seen(move).items()},
         "claim": move.claim,
         **{f"to_{name}": value for name, value in move.changes.items()},
-        **{f"picture_{name}": picture.get(name) for name in ("width", "height", "bytes")},
+        **cache.picture_values(move.detail.get("picture") or {}),
         **(attempts.new_values(move.new_attempt) if move.new_attempt else {}),
         **(attempts.fact_values(move.facts) if move.facts else {}),
         **(ledger.entry_values(move.entries) if move.entries else {}),
@@ -127,33 +126,60 @@ FAILURE_STAGE: ColumnElement[Any] = case(
 )
 
 
-def _guards(of: Shape) -> list[ColumnElement[bool]]:
+def guards(of: Shape) -> list[ColumnElement[bool]]:
+    """Where the move finds its job. A claim's do not ask about pauses, which a bought picture need not mind."""
     rule, row = MOVES[of.name], JOBS.c
-    guards = [row.id == JOB_ID, among(row.status, rule.sources)]
+    found = [row.id == JOB_ID, among(row.status, rule.sources)]
     if rule.stages is not None:
-        guards.append(among(row.stage, rule.stages))
+        found.append(among(row.stage, rule.stages))
     if of.held:
-        guards.append(row.claim == value("held", row.claim))
+        found.append(row.claim == value("held", row.claim))
     elif of.claiming and of.name in FREE_TO_TAKE:
-        guards.append(or_(row.claim.is_(None), row.next_run_at <= AT))
+        found.append(or_(row.claim.is_(None), row.next_run_at <= AT))
     if of.claiming:
-        guards.append(or_(row.next_run_at <= AT, row.waiting_for.is_(None)))
-    guards += [row[name] == value(f"seen_{name}", row[name]) for name in of.seen]
+        found.append(or_(row.next_run_at <= AT, row.waiting_for.is_(None)))
+    found += [row[name] == value(f"seen_{name}", row[name]) for name in of.seen]
     if of.facts:
-        guards.append(row.attempt_id == value("fact_id", row.attempt_id))
-    return guards
+        found.append(row.attempt_id == attempts.FACT_ID)
+        if of.name in ANSWERS:
+            found.append(~row.stopped)
+    if of.name is MoveName.REPLACE:
+        found.append(row.placeholder)
+    return found
+
+
+def bought_before() -> ColumnElement[bool]:
+    """Whether the job may use a picture of the result cache, and there is one."""
+    row = JOBS.c
+    same = and_(CACHE.c.fingerprint == row.fingerprint, CACHE.c.emulated == row.emulated)
+    return and_(~row.fresh, exists(select(CACHE.c.fingerprint).where(same)))
+
+
+def _unpaused(of: Shape) -> list[ColumnElement[bool]]:
+    if of.name is MoveName.SUBMIT:
+        return [~pauses.holding(strict=True)]
+    if of.name is MoveName.CLAIM and of.claiming:
+        return [or_(~pauses.holding(), bought_before())]
+    return []
 
 
 def _timing(of: Shape) -> dict[str, Any]:
     """When it runs again, who holds it, and what it waits for."""
     row, until = JOBS.c, value("until", JOBS.c.next_run_at)
+    if of.name is MoveName.STOP:
+        return {}
+    if of.name in AMENDING:
+        return {"announce_at": until}
+    none_sent: ColumnElement[Any] = literal_column("0")
     if of.ends:
         ended = {name: null() for name in ("next_run_at", "claim", "waiting_for")}
-        return {**ended, "woken": literal_column("false"), "completed_at": AT, "announce_at": until}
+        told = {"completed_at": AT, "announce_at": until}
+        return {**ended, **told, "woken": literal_column("false"), "hints": none_sent}
     timing: dict[str, Any] = {
         "next_run_at": until,
         "claim": value("claim", row.claim),
         "waiting_for": value("waiting_for", row.waiting_for),
+        "hints": none_sent,
     }
     if of.parked:
         timing |= {"next_run_at": case((row.woken, AT), else_=until), "woken": literal_column("false")}
@@ -162,12 +188,19 @@ def _timing(of: Shape) -> dict[str, Any]:
 
 def _consequences(of: Shape) -> dict[str, Any]:
     """What follows from the kind of move itself; `changes` may say otherwise."""
+    slot = {"slot_at": null()} if of.name in SLOT_ENDS else {}
+    return slot | _own_consequences(of)
+
+
+def _own_consequences(of: Shape) -> dict[str, Any]:
     row = JOBS.c
+    if of.name is MoveName.STOP:
+        return {"stopped": literal_column("true")}
     if of.name is MoveName.FAIL:
         return {"failure_stage": FAILURE_STAGE}
     if of.name in REOPENING:
         again = {"run": row.run + 1} if of.name is MoveName.RETRY else {}
-        return {**{name: null() for name in _FORGOTTEN}, **again}
+        return {**{name: null() for name in _FORGOTTEN}, "stopped": literal_column("false"), **again}
     if of.attempt:
         provider = func.jsonb_build_array(value("new_provider", row.provider), type_=JSONB())
         return {
@@ -190,7 +223,6 @@ def moved(of: Shape) -> CTE:
         **_consequences(of),
         **changes,
         **_timing(of),
-        "hints": literal_column("0"),
         "updated_at": AT,
     }
     if MOVES[of.name].target is not None or of.name is MoveName.RETRY:
@@ -199,20 +231,27 @@ def moved(of: Shape) -> CTE:
         new["stage"] = value("stage", row.stage)
     if of.claiming:
         new["continuation"] = func.coalesce(value("continuation", row.continuation), row.continuation)
-    return update(JOBS).where(*_guards(of)).values(new).returning(*row).cte("moved")
+    return update(JOBS).where(*guards(of), *_unpaused(of)).values(new).returning(*row).cte("moved")
 
 
-def _keep_picture(moved: CTE) -> Insert:
-    """The result cache learns the original of this fingerprint, if it was bought; a newer one replaces it."""
+def _fate(moved: CTE) -> CTE:
+    """Whether the attempt's picture is to be looked for: the facts say so, or name one after their job's end.
+
+    The job's row is read under its lock, for its end may be newer than the statement's snapshot. Materialized, because
+    an UPDATE that waited for its row looks again, and must not run `moved` again.
+    """
+    seen = select(JOBS.c.status).where(JOBS.c.id == JOB_ID).with_for_update(key_share=True).cte("seen")
+    ended = exists(select(seen.c.status).where(among(seen.c.status, TERMINAL)))
+    late = and_(value("fact_names", Boolean()), ~exists(select(moved.c.id)), ended)
+    wanted = or_(value("fact_collect", Boolean()), late).label("wanted")
+    return select(attempts.FACT_ID.label("attempt_id"), wanted).cte("fate").prefix_with("MATERIALIZED")
+
+
+def _bought_picture(moved: CTE) -> Insert:
+    """The cache learns the original, if it was bought."""
     row = moved.c
-    sizes = [value(f"picture_{name}", CACHE.c[name]) for name in ("width", "height", "bytes")]
-    picture = select(row.fingerprint, row.emulated, row.blob_sha256, row.blob_content_type, *sizes, AT).where(
-        row.fingerprint != "", row.blob_sha256.is_not(None), ~row.placeholder, ~row.cache_hit
-    )
-    names = ["fingerprint", "emulated", "blob_sha256", "content_type", "width", "height", "bytes", "created_at"]
-    kept = insert(CACHE).from_select(names, picture)
-    newer = {name: kept.excluded[name] for name in names[2:]}
-    return kept.on_conflict_do_update(index_elements=["fingerprint", "emulated"], set_=newer)
+    bought = and_(row.blob_sha256.is_not(None), ~row.placeholder, ~row.cache_hit)
+    return cache.keep(moved, row.blob_sha256, row.blob_content_type, bought)
 
 
 @lru_cache(maxsize=512)
@@ -223,11 +262,13 @@ def statement(of: Shape) -> Select[Any]:
     if of.attempt:
         parts.append(attempts.intend(rows).cte("attempt"))
     if of.facts:
-        parts.append(attempts.learn().cte("fact"))
+        fate = _fate(rows)
+        collect_at = case((fate.c.wanted, AT), else_=ATTEMPTS.c.collect_at)
+        parts.append(attempts.learn(collect_at, fate.c.attempt_id).cte("fact"))
     if of.entries:
         parts.append(ledger.enter(rows, JOB_ID).cte("ledger"))
     if of.picture:
-        parts.append(_keep_picture(rows).cte("cache"))
+        parts.append(_bought_picture(rows).cte("cache"))
     if of.name in REOPENING:
         reopened = {"status": BatchStatus.RUNNING.value, "completed_at": null(), "run": BATCHES.c.run + 1}
         parts.append(update(BATCHES).where(BATCHES.c.id.in_(select(rows.c.batch_id))).values(reopened).cte("batch"))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import fields
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import RowMapping
 
 from imagegen.jobs import Batch, Job
-from imagegen.records import Cached, Event, Facts
+from imagegen.records import Attempt, Cached, Event
 from imagegen.states import BatchStatus, Stage, Status
 
-_JOB = tuple(field.name for field in fields(Job) if field.name not in {"status", "stage", "tried"})
-_BATCH = tuple(field.name for field in fields(Batch) if field.name != "status")
+_JOB = tuple(field.name for field in fields(Job) if field.name not in {"status", "stage", "tried", "aliases"})
+_BATCH = tuple(field.name for field in fields(Batch) if field.name not in {"status", "aliases"})
 _EVENT = tuple(field.name for field in fields(Event))
-_FACTS = tuple(field.name for field in fields(Facts) if field.name != "attempt_id")
+_ATTEMPT = tuple(field.name for field in fields(Attempt))
 _CACHED = tuple(field.name for field in fields(Cached))
 CACHED = "cached_"
 BATCH = "batches_"
@@ -28,6 +29,7 @@ def job(row: RowMapping) -> Job:
         status=Status(row["status"]),
         stage=Stage(row["stage"]),
         tried=tuple(row["tried"]),
+        aliases=_ids(row["aliases"]),
     )
 
 
@@ -38,7 +40,11 @@ def job_record(one: Job) -> dict[str, Any]:
 
 def batch(row: RowMapping, prefix: str = "") -> Batch:
     """The batch of a row whose columns begin with `prefix`."""
-    return Batch(**{name: row[prefix + name] for name in _BATCH}, status=BatchStatus(row[prefix + "status"]))
+    return Batch(
+        **{name: row[prefix + name] for name in _BATCH},
+        status=BatchStatus(row[prefix + "status"]),
+        aliases=_ids(row[prefix + "aliases"]),
+    )
 
 
 def batch_record(one: Batch) -> dict[str, Any]:
@@ -51,9 +57,13 @@ def event(row: RowMapping) -> Event:
     return Event(**{name: row[name] for name in _EVENT})
 
 
-def facts(row: RowMapping) -> Facts:
-    """What a row of `imagegen_attempts` tells."""
-    return Facts(attempt_id=row["id"], **{name: row[name] for name in _FACTS})
+def attempt(row: RowMapping) -> Attempt:
+    """The attempt of a row."""
+    return Attempt(**{name: row[name] for name in _ATTEMPT})
+
+
+def _ids(texts: list[str]) -> tuple[UUID, ...]:
+    return tuple(UUID(one) for one in texts)
 
 
 def cached(row: RowMapping) -> Cached | None:

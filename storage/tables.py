@@ -139,6 +139,10 @@ class JobRow(Row, table=True):
             "image_generation_jobs_in_flight", "provider", "model",
             postgresql_where=text(f"status IN ({words(BUYING)})"),
         ),
+        Index(
+            "image_generation_jobs_slots", "provider", "model",
+            postgresql_where=text(f"status = '{Status.QUEUED}' AND slot_at IS NOT NULL"),
+        ),
         Index("image_generation_jobs_replaces", "replaces", postgresql_where=text("replaces IS NOT NULL")),
     )  # fmt: skip
 

@@ -10,19 +10,25 @@ from the continuation stored in the row, or, where none is, from a fresh chain a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from celery import Celery, Task, chain, chord, group
 from celery.canvas import Signature, maybe_signature
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from imagegen import policies
 from imagegen.errors import PartUnavailable
 from imagegen.jobs import Batch, Job
 from imagegen.outcomes import Advance, Finish, Outcome, Park
+from imagegen.ports import Clock
 from imagegen.states import Stage, Status
+
+log = logging.getLogger(__name__)
 
 LINKS = (Stage.GENERATE, Stage.POLL, Stage.DOWNLOAD, Stage.UPLOAD)
 
@@ -81,6 +87,12 @@ def image_chain(app: Celery, job_id: UUID, stage: Stage = Stage.GENERATE) -> Sig
     return chain(*links, app=app)
 
 
+def urgency(job: Job, at: datetime) -> int:
+    """The priority of a job's messages: 0 goes first, 9 last; each minute of waiting lifts it by one step."""
+    waited = at - max(job.created_at, job.scheduled_at or job.created_at)
+    return min(9, max(0, job.priority - int(waited.total_seconds() // policies.AGEING)))
+
+
 def batch_chord(app: Celery, batch_id: UUID, job_ids: Iterable[UUID]) -> Signature:
     """A batch: its members' chains side by side, then `finish_batch`, also when a member fails the chord."""
     finish = app.signature("imagegen.finish_batch", args=(str(batch_id),), immutable=True)
@@ -89,25 +101,45 @@ def batch_chord(app: Celery, batch_id: UUID, job_ids: Iterable[UUID]) -> Signatu
 
 
 class CeleryHints:
-    """`imagegen.ports.Hints` on a Celery app: every hint may be lost, the sweep sends another."""
+    """`imagegen.ports.Hints` on a Celery app: every hint may be lost, the sweep sends another.
 
-    def __init__(self, app: Celery) -> None:
-        self.app = app
+    On Redis a hint has the priority of its most urgent job (0 first, `urgency`), and the links that follow it inherit
+    theirs. Other brokers count the other way or need queues made for it: there the order is the sweep's alone.
+    """
+
+    def __init__(self, app: Celery, clock: Clock) -> None:
+        self.app, self.clock = app, clock
 
     def jobs(self, jobs: Iterable[Job]) -> None:
         """Polls go in chunks; any other job gets its own message."""
-        polls: list[str] = []
+        polls: list[Job] = []
         for job in jobs:
             if job.stage is Stage.POLL:
-                polls.append(str(job.id))
+                polls.append(job)
             else:
-                _publish(self.resumed(job))
+                self._publish(self.resumed(job), [job])
         for start in range(0, len(polls), policies.POLL_CHUNK):
             chunk = polls[start : start + policies.POLL_CHUNK]
-            _publish(self.app.signature(name_of(Stage.POLL), args=(chunk,), immutable=True))
+            keys = [str(job.id) for job in chunk]
+            self._publish(self.app.signature(name_of(Stage.POLL), args=(keys,), immutable=True), chunk)
 
     def batch(self, batch: Batch, jobs: Sequence[Job]) -> None:
-        _publish(batch_chord(self.app, batch.id, [job.id for job in jobs]))
+        self._publish(batch_chord(self.app, batch.id, [job.id for job in jobs]), jobs)
+
+    def collect(self, attempt_id: UUID) -> None:
+        self._publish(self.app.signature("imagegen.collect", args=(str(attempt_id),), immutable=True))
+
+    def crowded(self) -> frozenset[Stage]:
+        """By the broker's own count of messages (on Redis those of all priorities); none while it is away."""
+        queues = {stage: self.app.amqp.router.route({}, name_of(stage))["queue"].name for stage in Stage}
+        with self.app.pool.acquire(block=True) as connection:
+            try:
+                with connection.channel() as channel:
+                    waiting = {name: _waiting(channel, name, connection) for name in set(queues.values())}
+            except connection.connection_errors as error:
+                log.warning("the length of the queues is not known: %s", error)
+                return frozenset()
+        return frozenset(stage for stage, name in queues.items() if waiting[name] >= policies.CROWDED)
 
     def resumed(self, job: Job) -> Signature:
         """A chain from the job's stage on, in which stored links stand for themselves: they carry the chord.
@@ -123,14 +155,30 @@ class CeleryHints:
             head = self.app.signature(name_of(job.stage), args=(str(job.id),), immutable=True)
         return head.set(chain=links)
 
+    def _publish(self, signature: Signature, jobs: Sequence[Job] = ()) -> None:
+        options = {}
+        if jobs and self._ranks:
+            now = self.clock.now()
+            options["priority"] = min(urgency(job, now) for job in jobs)
+        try:
+            signature.apply_async(**options)
+        except (OperationalError, ConnectionError, RuntimeError) as error:
+            raise PartUnavailable(f"the message broker cannot be reached: {error}", {"part": "broker"}) from error
+
+    @property
+    def _ranks(self) -> bool:
+        """Whether the broker delivers by priority as we number it."""
+        return str(self.app.conf.broker_url).startswith(("redis", "sentinel"))
+
 
 def _links(fresh: Signature) -> list[Mapping[str, Any]]:
     """A chain's links in the order that a message carries them: the next one last."""
     return [dict(link) for link in reversed(fresh.tasks)]
 
 
-def _publish(signature: Signature) -> None:
+def _waiting(channel: Any, queue: str, connection: Connection) -> int:
+    """Messages that nobody has taken; a queue that is not there (Redis forgets empty ones) has none."""
     try:
-        signature.apply_async()
-    except (OperationalError, ConnectionError, RuntimeError) as error:
-        raise PartUnavailable(f"the message broker cannot be reached: {error}", {"part": "broker"}) from error
+        return int(channel.queue_declare(queue, passive=True).message_count)
+    except connection.channel_errors:
+        return 0

@@ -5,6 +5,8 @@ from typing import Any
 from celery import Celery
 
 from imagegen.ports import Services
+from tasks import control
+from tasks.pacing import keep_pace
 from tasks.wiring import build
 
 
@@ -20,7 +22,10 @@ class ImagegenCelery(Celery):
 def _application(**options: Any) -> ImagegenCelery:
     application = ImagegenCelery("imagegen", **options)
     application.config_from_object("celeryconfig")
+    keep_pace(application)
     return application
 
 
+# Here and not in `imports`: the `celery` command knows only what is registered once the application is loaded.
+control.register()
 app = _application()

@@ -7,6 +7,7 @@ sending the same id again is harmless. Bad input is no exception here: it become
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from imagegen.admission import admit_batch, admit_image, send_hints
 from imagegen.contracts import parse_batch, parse_request, rejected_document
 from imagegen.endings import announce, announce_batch
 from imagegen.errors import IdempotencyConflict, ImagegenError, InvalidRequest, NotFound, PartUnavailable
+from imagegen.jobs import Job
 from imagegen.records import Admitted
 from tasks.celery import app
 
@@ -67,10 +69,20 @@ def _accept(
             results.publish(task.request.id, _rejection(task, error))
         return f"refused: {error}"
     send_hints(admitted, app.services)
-    results.acknowledge(task.request.id)
     if not admitted.created:
-        _announce_again(admitted)
+        _announce_again(_known_as(task, admitted))
+    results.acknowledge(task.request.id)
     return "accepted" if admitted.created else "known already"
+
+
+def _known_as(task: Task, admitted: Admitted) -> Admitted:
+    """A repeated idempotency key under a new task id: whoever waits for that id is told the first job's end."""
+    identity = admitted.jobs[0].id if admitted.batch is None else admitted.batch.id
+    other = _identity(task)
+    if other == identity:
+        return admitted
+    row = app.services.jobs.alias(other, identity, batch=admitted.batch is not None)
+    return replace(admitted, jobs=[row]) if isinstance(row, Job) else replace(admitted, batch=row)
 
 
 def _announce_again(admitted: Admitted) -> None:

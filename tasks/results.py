@@ -27,6 +27,13 @@ class CeleryResults:
         except (RedisError, ConnectionError, RuntimeError) as error:
             raise PartUnavailable(f"the result backend cannot be reached: {error}", {"part": "Redis"}) from error
 
+    def withdraw(self, identity: str) -> None:
+        """From here on this id is pending again, as if it had never ended."""
+        try:
+            self.app.backend.forget(identity)
+        except (RedisError, ConnectionError, RuntimeError) as error:
+            raise PartUnavailable(f"the result backend cannot be reached: {error}", {"part": "Redis"}) from error
+
     def acknowledge(self, identity: str) -> None:
         """Sets `{namespace}:accepted:{id}`, for which `imagegen.client` looks."""
         key = f"{self.namespace}:accepted:{identity}"

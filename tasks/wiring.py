@@ -11,9 +11,10 @@ from pathlib import Path
 
 from celery import Celery
 
-from imagegen import catalog
+from imagegen import catalog, limits, policies
 from imagegen.clock import SystemClock
 from imagegen.embedded.instance import find_instance
+from imagegen.heartbeat import Heartbeat
 from imagegen.ports import Services
 from imagegen.providers.registry import build_providers
 from imagegen.settings import Settings
@@ -22,6 +23,7 @@ from storage.blobs import open_blobs
 from storage.breaker import RedisBreaker
 from storage.engine import Database
 from storage.jobs import PostgresJobs
+from storage.pauses import PostgresPauses
 from storage.styles import PostgresStyles
 from tasks.canvas import CeleryHints
 from tasks.results import CeleryResults
@@ -58,8 +60,10 @@ def _services(app: Celery, told: Settings) -> Services:
     transport = Transport(clock)
     models = catalog.load(told.prices_file)
     database = Database(told.database, told.database_schema)
+    jobs = PostgresJobs(database)
     return Services(
-        jobs=PostgresJobs(database),
+        jobs=jobs,
+        pauses=PostgresPauses(database),
         styles=PostgresStyles(database),
         blobs=open_blobs(
             told.storage,
@@ -69,7 +73,7 @@ def _services(app: Celery, told: Settings) -> Services:
             aws=told.aws_environ(),
         ),
         breaker=RedisBreaker(told.redis, told.namespace, clock),
-        hints=CeleryHints(app),
+        hints=CeleryHints(app, clock),
         results=CeleryResults(app, told.namespace),
         providers=build_providers(told, transport, models, clock),
         transport=transport,
@@ -83,4 +87,6 @@ def _services(app: Celery, told: Settings) -> Services:
         allow_hosts=told.allow_hosts,
         templates=None if told.templates is None else str(told.templates),
         storage_url=told.storage,
+        limits=limits.build(told.rate_limits, told.in_flight, models, told.real),
+        heartbeat=Heartbeat(lambda held: jobs.renew(held, until=clock.now() + policies.LEASE)),
     )

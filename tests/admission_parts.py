@@ -13,8 +13,9 @@ from imagegen import catalog
 from imagegen.errors import ImagegenError
 from imagegen.jobs import Batch, Job
 from imagegen.ports import Services
+from imagegen.states import Stage
 from imagegen.testing.blobs import MemoryBlobs
-from imagegen.testing.memory import ManualClock, MemoryJobs, MemoryStyles
+from imagegen.testing.memory import ManualClock, MemoryJobs, MemoryPauses, MemoryStyles
 from imagegen.transport import Reply
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -58,6 +59,12 @@ class HeardHints:
 
     def batch(self, batch: Batch, jobs: Sequence[Job]) -> None:
         self._hear("batch", list(jobs))
+
+    def collect(self, attempt_id: UUID) -> None:
+        raise AssertionError("admission collected a picture")
+
+    def crowded(self) -> frozenset[Stage]:
+        return frozenset()
 
     def _hear(self, kind: str, jobs: list[Job]) -> None:
         if self.outage is not None:
@@ -107,7 +114,7 @@ class World:
     def services(self) -> Services:
         parts: dict[str, Any] = {
             "jobs": self.rows, "styles": self.styles, "blobs": self.blobs, "hints": self.hints, "clock": self.clock,
-            "transport": self.web, "catalog": CATALOG, "breaker": None, "results": None, "emulated": True,
+            "pauses": MemoryPauses(self.rows), "transport": self.web, "catalog": CATALOG, "breaker": None, "results": None, "emulated": True,
             "worker": "test",
             "providers": {"nanobanana": Shop("nanobanana", False), "gemini": Shop("gemini", True)},
         }  # fmt: skip

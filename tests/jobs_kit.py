@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
@@ -11,12 +11,14 @@ from uuid import UUID, uuid4
 from sqlalchemy import select, update
 
 from imagegen.jobs import Batch, Job
-from imagegen.ports import Jobs
-from imagegen.records import Entry, Facts, Move, NewAttempt
-from imagegen.states import BatchStatus, MoveName, Stage, Status
-from imagegen.testing.memory import MemoryJobs
+from imagegen.moves import UNTIMED
+from imagegen.ports import Jobs, Pauses
+from imagegen.records import Attempt, Claimed, Entry, Facts, Move, NewAttempt
+from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
+from imagegen.testing.memory import MemoryJobs, MemoryPauses
 from storage.engine import Database
 from storage.jobs import PostgresJobs
+from storage.pauses import PostgresPauses
 from storage.tables import JOBS, LEDGER
 
 # Whole microseconds, a little in the past, so that the server's own clock has passed it.
@@ -31,7 +33,7 @@ def at(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def new_job(**fields: Any) -> Job:
+def new_job(**given: Any) -> Job:
     """A queued job of one owner, due now."""
     usual: dict[str, Any] = {
         "id": uuid4(),
@@ -54,27 +56,32 @@ def new_job(**fields: Any) -> Job:
         "fingerprint": uuid4().hex,
         "request": {"prompt": "a fox", "referenceImages": []},
     }
-    return Job(**{**usual, **fields})
+    return Job(**{**usual, **given})
 
 
-def new_batch(size: int, **fields: Any) -> tuple[Batch, list[Job]]:
+def new_batch(size: int, **given: Any) -> tuple[Batch, list[Job]]:
     """A batch and its queued jobs."""
     usual: dict[str, Any] = {"id": uuid4(), "owner": "ada", "status": BatchStatus.QUEUED, "created_at": NOW}
-    batch = Batch(**{**usual, **fields}, size=size)
+    batch = Batch(**{**usual, **given}, size=size)
     return batch, [new_job(batch_id=batch.id, batch_index=index) for index in range(size)]
 
 
-def step(job: Job, name: MoveName, seconds: float = 0, **fields: Any) -> Move:
+def step(job: Job, name: MoveName, seconds: float = 0, **given: Any) -> Move:
     """A move of the job `seconds` after the beginning; live jobs run again half a minute later."""
-    ends = name in {MoveName.COMPLETE, MoveName.FAIL, MoveName.CANCEL}
-    usual: dict[str, Any] = {"cause": "test", "worker": "w1", "until": None if ends else at(seconds + 30)}
-    return Move(job_id=job.id, name=name, at=at(seconds), **{**usual, **fields})
+    untimed = name in UNTIMED or MOVES[name].target in TERMINAL
+    usual: dict[str, Any] = {"cause": "test", "worker": "w1", "until": None if untimed else at(seconds + 30)}
+    return Move(job_id=job.id, name=name, at=at(seconds), **{**usual, **given})
 
 
 class Store(Protocol):
     """A store of jobs, and what tests look up behind the port."""
 
     jobs: Jobs
+
+    @property
+    def pauses(self) -> Pauses:
+        """The pauses that these jobs keep."""
+        ...
 
     def ledger(self, job_id: UUID) -> list[Line]:
         """The job's lines: kind, amount, attempt."""
@@ -91,6 +98,10 @@ class MemoryStore:
 
     jobs: MemoryJobs
 
+    @property
+    def pauses(self) -> MemoryPauses:
+        return MemoryPauses(self.jobs)
+
     def ledger(self, job_id: UUID) -> list[Line]:
         lines = [line.entry for line in self.jobs.ledger if line.job_id == job_id]
         return [(entry.kind, entry.amount, entry.attempt_id) for entry in lines]
@@ -106,6 +117,10 @@ class PostgresStore:
     jobs: PostgresJobs
     database: Database
 
+    @property
+    def pauses(self) -> PostgresPauses:
+        return PostgresPauses(self.database)
+
     def ledger(self, job_id: UUID) -> list[Line]:
         rows = self.database.run(select(LEDGER).where(LEDGER.c.job_id == job_id).order_by(LEDGER.c.id))
         return [(row["kind"], row["amount"], row["attempt_id"]) for row in rows]
@@ -114,9 +129,9 @@ class PostgresStore:
         self.database.run(update(JOBS).where(JOBS.c.id == job_id).values(woken=True, next_run_at=moment))
 
 
-def admit(store: Store, **fields: Any) -> Job:
+def admit(store: Store, **given: Any) -> Job:
     """One admitted job."""
-    return store.jobs.admit([new_job(**fields)], None, worker="w1").jobs[0]
+    return store.jobs.admit([new_job(**given)], None, worker="w1").jobs[0]
 
 
 def moved(store: Store, move: Move) -> Job:
@@ -129,7 +144,7 @@ def moved(store: Store, move: Move) -> Job:
 def claimed(store: Store, job: Job, name: MoveName = MoveName.CLAIM, seconds: float = 0) -> Job:
     """The job in a worker's hands."""
     taken = store.jobs.claim(step(job, name, seconds, claim=uuid4()), None)
-    assert taken is not None
+    assert isinstance(taken, Claimed)
     return taken.job
 
 
@@ -155,6 +170,21 @@ def facts(job: Job, state: Any, **known: Any) -> Facts:
     """What became known of the job's attempt."""
     assert job.attempt_id is not None
     return Facts(attempt_id=job.attempt_id, state=state, **known)
+
+
+def attempt(store: Store, job: Job) -> Attempt:
+    """The job's newest attempt."""
+    assert job.attempt_id is not None
+    found = store.jobs.attempt(job.attempt_id)
+    assert found is not None
+    return found
+
+
+def known(store: Store, job: Job) -> Facts:
+    """What answers taught of the job's newest attempt."""
+    found = attempt(store, job)
+    names = [field.name for field in fields(Facts) if field.name not in {"attempt_id", "collect"}]
+    return Facts(attempt_id=found.id, **{name: getattr(found, name) for name in names})
 
 
 def accepted(store: Store, job: Job, seconds: float = 0) -> Job:

@@ -1,4 +1,4 @@
-"""What the HTTP door serves today: the pictures of a local store, and whether the process lives."""
+"""What the HTTP door serves today: the pictures of a local store, providers' callbacks, and whether it lives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fastapi import FastAPI, HTTPException, Response
 
+from imagegen.api.webhooks import inbound
 from imagegen.errors import NotFound, StorageError
 from imagegen.layout import INPUTS, PUBLIC_PREFIX
 from imagegen.ports import Services
@@ -39,4 +40,5 @@ def create_app(services: Callable[[], Services]) -> FastAPI:
         headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
         return Response(data, media_type=info.content_type, headers=headers)
 
+    app.include_router(inbound(services))
     return app

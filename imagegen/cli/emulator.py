@@ -23,6 +23,9 @@ from imagegen.errors import InvalidRequest, PartUnavailable
 @click.option("--key", envvar="IMAGEGEN_EMULATOR_KEY", help="The one key that is let in; any, where unset.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the latency.")
 @click.option("--funds", default="5000", show_default=True, help="US dollars on each account.")
+@click.option(
+    "--limit", "limits", multiple=True, metavar="PROVIDER[:MODEL]=N/UNIT", help="Rate beyond which orders get 429."
+)
 @click.option("--allow-host", "allow_hosts", multiple=True, help="Host beside the loopback that webhooks may reach.")
 def emulator(
     port: int,
@@ -33,6 +36,7 @@ def emulator(
     key: str | None,
     seed: int,
     funds: str,
+    limits: tuple[str, ...],
     allow_hosts: tuple[str, ...],
 ) -> None:
     """Serve every provider's API with real pictures, exact books and scripted faults."""
@@ -43,7 +47,7 @@ def emulator(
     try:
         serve(
             port, latency, faults, plain=plain, key=key, host=host, seed=seed, funds=money, allow_hosts=allow_hosts,
-            say=_say,
+            limits=",".join(limits), say=_say,
         )  # fmt: skip
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from error

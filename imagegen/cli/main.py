@@ -7,10 +7,12 @@ from typing import Any
 import click
 
 from imagegen.cli.bucket import bucket
+from imagegen.cli.cancel_retry import cancel_jobs, retry_jobs
 from imagegen.cli.demo import demo
 from imagegen.cli.emulator import emulator
 from imagegen.cli.operate import config, migrate
 from imagegen.cli.output import INTERRUPTED, USAGE, emit_error, exit_code
+from imagegen.cli.pause import pause, resume
 from imagegen.cli.providers import providers
 from imagegen.cli.show import list_jobs, show, watch
 from imagegen.cli.styles import styles
@@ -62,7 +64,8 @@ def imagegen() -> None:
 
 
 for _command in (
-    up, demo, submit, batch, show, watch, list_jobs, providers, styles, config, migrate, bucket, emulator
+    up, demo, submit, batch, show, watch, list_jobs, cancel_jobs, retry_jobs, pause, resume, providers, styles, config,
+    migrate, bucket, emulator,
 ):  # fmt: skip
     imagegen.add_command(_command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -10,27 +11,35 @@ from urllib.parse import urlsplit
 import click
 
 from imagegen.catalog import Catalog, Offer
+from imagegen.circuits import OPERATIONS, circuit, open_circuits, reset_circuits, told
 from imagegen.cli.context import join_running, services_of
 from imagegen.cli.output import columns, dollars, emit
-from imagegen.errors import ImagegenError
+from imagegen.cli.pause import pause_document
+from imagegen.errors import ImagegenError, InvalidRequest
 from imagegen.ports import Services
+from imagegen.records import Pause
 from imagegen.settings import Settings, documented_urls
 from imagegen.settings_source import KEYS, URLS
 from imagegen.settings_values import PROVIDERS
 
-OPERATIONS = ("submit", "poll")
-"""The calls that have a circuit breaker of their own."""
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+which = click.option("--operation", type=click.Choice(OPERATIONS), help="One circuit alone; both when not told.")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--credit", is_flag=True, help="Ask each configured provider for its balance (free of charge).")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@as_json
 @click.pass_context
 def providers(ctx: click.Context, credit: bool, as_json: bool) -> None:
-    """Show every provider: configured or not, its address, models, prices and breaker."""
+    """Show every provider: configured or not, its address, models, prices and breaker; or move its breaker by hand."""
+    if ctx.invoked_subcommand is not None:
+        if credit:
+            raise InvalidRequest.of("--credit", "belongs to the listing", f"Leave out `{ctx.invoked_subcommand}`.")
+        return
     services = services_of(ctx)
     settings = join_running()
-    items = [provider_document(name, settings, services, credit) for name in PROVIDERS]
+    pauses = services.pauses.list()
+    items = [provider_document(name, settings, services, pauses, credit) for name in PROVIDERS]
     if as_json:
         emit({"items": items, "nextCursor": None})
         return
@@ -38,10 +47,44 @@ def providers(ctx: click.Context, credit: bool, as_json: bool) -> None:
         _print(item)
 
 
-def provider_document(name: str, settings: Settings, services: Services, credit: bool) -> dict[str, Any]:
-    """One provider as JSON. Prices in US dollars per picture and tier; `credit` in the provider's own unit."""
+@providers.command("open")
+@click.argument("name")
+@which
+@as_json
+@click.pass_context
+def open_breaker(ctx: click.Context, name: str, operation: str | None, as_json: bool) -> None:
+    """Open NAME's circuit breakers by hand, as if it had failed too often: its jobs wait until a probe succeeds."""
+    _tell(ctx, open_circuits(services_of(ctx), name, operation), as_json)
+
+
+@providers.command("reset")
+@click.argument("name")
+@which
+@as_json
+@click.pass_context
+def reset_breaker(ctx: click.Context, name: str, operation: str | None, as_json: bool) -> None:
+    """Close NAME's circuit breakers and forget its failures."""
+    _tell(ctx, reset_circuits(services_of(ctx), name, operation), as_json)
+
+
+def _tell(ctx: click.Context, found: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json or (ctx.parent is not None and ctx.parent.params["as_json"]):
+        emit({"items": found, "nextCursor": None})
+        return
+    for one in found:
+        click.echo(f"{one['provider']} {one['operation']} {told(one['state'], one['probedIn'])}")
+
+
+def provider_document(
+    name: str, settings: Settings, services: Services, pauses: Sequence[Pause], credit: bool
+) -> dict[str, Any]:
+    """One provider as JSON. Prices in US dollars per picture and tier; `credit` in the provider's own unit.
+
+    `probedIn`: seconds until an open circuit is probed, else null.
+    """
     urls = [str(getattr(settings, field)) for field in URLS[name]]
     used = name in services.providers
+    found = {one: circuit(services, name, one) for one in OPERATIONS} if used else None
     document: dict[str, Any] = {
         "provider": name,
         "configured": used,
@@ -49,7 +92,9 @@ def provider_document(name: str, settings: Settings, services: Services, credit:
         "real": settings.real,
         "host": urlsplit(urls[0]).netloc,
         "documentedHost": all(url in documented_urls() for url in urls),
-        "breaker": {one: services.breaker.state(name, one) for one in OPERATIONS} if used else None,
+        "breaker": {one: found[one]["state"] for one in OPERATIONS} if found else None,
+        "probedIn": {one: found[one]["probedIn"] for one in OPERATIONS} if found else None,
+        "pauses": [pause_document(one) for one in pauses if one.scope in ("all", f"provider:{name}")],
         "models": _models(name, services.catalog, services.clock.now().date()),
     }
     if credit:
@@ -90,11 +135,14 @@ def _print(item: dict[str, Any]) -> None:
     host = item["host"] if item["documentedHost"] else f"{item['host']} (not the documented host)"
     click.echo(f"{item['provider']}  {state}  {host}")
     if item["breaker"]:
-        click.echo("  breaker  " + "  ".join(f"{one} {state}" for one, state in item["breaker"].items()))
+        states = (f"{one} {told(state, item['probedIn'][one])}" for one, state in item["breaker"].items())
+        click.echo("  breaker  " + "  ".join(states))
+    for pause in item["pauses"]:
+        click.echo(f"  paused   {pause['scope']}" + (f": {pause['reason']}" if pause["reason"] else ""))
     if item.get("credit"):
-        told = item["credit"]
-        left = "has no such answer" if told["left"] is None else f"{told['left']:g}"
-        click.echo(f"  credit   {told['error']['message'] if told['error'] else left}")
+        credit = item["credit"]
+        left = "has no such answer" if credit["left"] is None else f"{credit['left']:g}"
+        click.echo(f"  credit   {credit['error']['message'] if credit['error'] else left}")
     rows = [
         (
             "  " + model["model"],

@@ -10,16 +10,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
+from imagegen import catalog, limits
 from imagegen.cli.output import emit_error, exit_code
 from imagegen.embedded.addresses import HOST, choose_port, free_port
 from imagegen.embedded.application import (
+    PAYING_GRACE,
     START_SECONDS,
     Worker,
     api_child,
@@ -43,7 +45,7 @@ from imagegen.settings_rules import DEVELOPMENT_SECRET
 from imagegen.settings_values import mask_url
 
 WORKERS = (
-    Worker("generate", ("{ns}", "{ns}.generate"), "threads", 16),
+    Worker("generate", ("{ns}", "{ns}.generate"), "threads", 16, PAYING_GRACE),
     Worker("poll", ("{ns}.poll",), "threads", 4),
     Worker("transfer", ("{ns}.transfer",), "threads", 4),
     Worker("housekeeping", ("{ns}.housekeeping",), "threads", 2),
@@ -87,6 +89,8 @@ def running(plan: Plan, options: Options = Options()) -> Iterator[Running]:
     home in use, a busy port, a part that does not start, or migrations pending in a database of the user's own.
     """
     plan.settings.check()
+    told = plan.settings
+    limits.build(told.rate_limits, told.in_flight, catalog.load(told.prices_file), told.real)
     app_root = application_root(plan.cwd)
     home = Home(plan.settings.home)
     lock = HomeLock(home)
@@ -188,7 +192,7 @@ def _start_application(
 def _sized(workers: Iterable[Worker], concurrency: int | None) -> tuple[Worker, ...]:
     first, *others = workers
     if concurrency is not None:
-        first = Worker(first.name, first.queues, first.pool, concurrency)
+        first = replace(first, concurrency=concurrency)
     return (first, *others)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from celery import Celery
 
+from imagegen import policies
 from imagegen.embedded.addresses import HOST, answers
 from imagegen.embedded.home import Home
 from imagegen.embedded.supervisor import Child
@@ -21,19 +22,21 @@ APP = "tasks"
 # Parts stop last; what takes orders from outside stops first.
 TIER_WORKERS, TIER_DOORS = 1, 2
 START_SECONDS = 60.0
-# Longer than any step but a paid call; that one's outcome is found again, for its intent is committed.
+# Longer than any step but a paid call, whose answer is worth waiting for: killed in it, nobody has what it bought.
 WORKER_GRACE = 25.0
+PAYING_GRACE = policies.SUBMIT_TOTAL + WORKER_GRACE
 PING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Worker:
-    """One Celery worker: node name, queues (`{ns}` is the namespace), pool and concurrency."""
+    """One Celery worker: node name, queues (`{ns}` is the namespace), pool, concurrency, seconds to end its work in."""
 
     name: str
     queues: tuple[str, ...]
     pool: str
     concurrency: int
+    grace: float = WORKER_GRACE
 
 
 def application_root(cwd: Path) -> Path:
@@ -58,9 +61,9 @@ def _celery(*words: str) -> tuple[str, ...]:
 def worker_children(
     workers: Iterable[Worker], namespace: str, level: str, env: Mapping[str, str], cwd: Path
 ) -> list[Child]:
-    """The workers. They stop warm: what they run ends first, and nothing new is taken.
+    """The workers. They stop warm: what they run ends first, what they hold goes back, and nothing new is taken.
 
-    A soft shutdown (REMAP_SIGTERM) would always last its whole timeout, even with nothing to do.
+    A soft shutdown (REMAP_SIGTERM) lasts its whole timeout once a single task runs, and ends no thread.
     """
     return [
         Child(
@@ -82,7 +85,7 @@ def worker_children(
             ),
             env=env,
             cwd=cwd,
-            grace=WORKER_GRACE,
+            grace=worker.grace,
             tier=TIER_WORKERS,
             ready_seconds=START_SECONDS,
         )

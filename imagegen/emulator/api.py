@@ -14,6 +14,7 @@ from imagegen.emulator.faults import CATALOGUE, Faults, Moment
 from imagegen.emulator.files import Files
 from imagegen.emulator.latency import Latency
 from imagegen.emulator.ledger import Charge, Ledger
+from imagegen.emulator.limits import Limits
 from imagegen.emulator.outbound import Outbound
 from imagegen.emulator.picture.studio import Studio
 from imagegen.emulator.references import References
@@ -28,12 +29,12 @@ WEBHOOKS = frozenset(name for name, kind in CATALOGUE.items() if kind.moment is 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method and path; a path that ends in `*` takes everything below it. `name` is how the ledger counts it."""
+    """One method and path; a path that ends in `*` takes everything below it. `role` is how faults name it."""
 
     method: str
     path: str
     handler: Handler
-    name: str = ""
+    role: str = ""
 
 
 def new_id() -> str:
@@ -53,6 +54,7 @@ class Bench:
     callbacks: Callbacks
     outbound: Outbound
     references: References
+    limits: Limits
     key: str | None = None
     funds: Decimal = Decimal(0)
     clock: Callable[[], float] = time.time

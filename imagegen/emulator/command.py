@@ -28,11 +28,12 @@ def serve(
     seed: int = 0,
     funds: Decimal = FUNDS,
     allow_hosts: Collection[str] = (),
+    limits: str = "",
     say: Callable[[str], None] = print,
 ) -> None:
     """Runs until SIGINT or SIGTERM. Says `emulator ADDRESS` and then `ready`; call it from the main thread.
 
-    Raises InvalidRequest for a bad latency or fault script, PartUnavailable for a busy port.
+    Raises InvalidRequest for a bad latency, limit or fault script, PartUnavailable for a busy port.
     """
     rules = read_script(faults) if faults else []
     stop = threading.Event()
@@ -41,7 +42,10 @@ def serve(
         stop.set()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    emulator = Emulator(port, latency, rules, plain, key, host=host, seed=seed, funds=funds, allow_hosts=allow_hosts)
+    emulator = Emulator(
+        port, latency, rules, plain, key,
+        host=host, seed=seed, funds=funds, allow_hosts=allow_hosts, limits=limits,
+    )  # fmt: skip
     try:
         with emulator:
             say(f"emulator {emulator.url}")

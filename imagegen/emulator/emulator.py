@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +22,8 @@ class Emulator:
 
     `port` 0 takes a free one; `latency` is seconds or `lognormal:MEDIAN:SIGMA`; `key` None takes any key; `plain` draws
     flat pictures at next to no cost; `funds` is each reseller account's US dollars; `allow_hosts` are hosts beside the
-    loopback that webhooks and reference pictures may reach. Use it as a context manager, or `start` and `stop`.
+    loopback that webhooks and reference pictures may reach; `limits` are rates like `gemini=60/m,nanobanana=20/10s`,
+    beyond which an order is answered 429. Use it as a context manager, or `start` and `stop`.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Emulator:
         seed: int = 0,
         funds: Decimal = FUNDS,
         allow_hosts: Collection[str] = (),
+        limits: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._host, self._port = host, port
@@ -52,6 +55,7 @@ class Emulator:
             key=key,
             seed=seed,
             funds=funds,
+            limits=limits,
             clock=clock,
         )
         self._server: Server | None = None
@@ -69,6 +73,17 @@ class Emulator:
         self._server.close()
         self._callbacks.close()
         self._server = None
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Nobody listens inside: connections are refused, and those that were open break."""
+        if self._server is None:
+            raise RuntimeError("the emulator is not started: use `with Emulator() as emulator`")
+        self._server.refuse()
+        try:
+            yield
+        finally:
+            self._server.listen()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -99,10 +114,11 @@ class Emulator:
         times: int | None = None,
         probability: float = 1.0,
         seed: int = 0,
+        for_seconds: float | None = None,
         **params: Any,
     ) -> Rule:
         """Scripts one fault (see `imagegen.emulator.faults`); the rule's `fired` counts its hits."""
-        rule = Rule(fault, provider, prompt_contains, route, times, probability, seed, params)
+        rule = Rule(fault, provider, prompt_contains, route, times, probability, seed, params, for_seconds=for_seconds)
         return self._world.bench.faults.add([rule])[0]
 
     def reset(self) -> None:

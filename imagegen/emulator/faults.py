@@ -1,15 +1,17 @@
 """Scripted misbehaviour: which fault strikes which request, how often, and with what parameters.
 
 A rule is `{"match": {...}, "fault": NAME, "times": N or null, "probability": p, "seed": n, ...parameters}`. `match`
-takes `provider`, `prompt_contains` (any case) and `route`: a role (submit, poll, credit, models, file) or a part of
-the path.
-Without a route a rule looks at paid calls alone. At most one answer fault and one file fault strike a request, the
-first that matches; webhook faults add up. `CATALOGUE` names every fault and its parameters.
+takes `provider`, `prompt_contains` (any case) and `route`: a role (submit, poll, credit, models, file, or any of them)
+or a part of the path. Without a route a rule looks at paid calls alone. `for_seconds` ends a rule that long after its
+first hit: `{"fault": "maintenance", "match": {"provider": "gemini", "route": "any"}, "for_seconds": 30}` is a provider
+that is down for half a minute. At most one answer fault and one file fault strike a request, the first that matches;
+webhook faults add up. `CATALOGUE` names every fault and its parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from random import Random
@@ -18,16 +20,17 @@ from typing import Any
 
 from imagegen.errors import InvalidRequest
 
-SUBMIT, POLL, CREDIT, MODELS, FILE = "submit", "poll", "credit", "models", "file"
-ROLES = frozenset({SUBMIT, POLL, CREDIT, MODELS, FILE})
+SUBMIT, POLL, CREDIT, MODELS, FILE, ANY = "submit", "poll", "credit", "models", "file", "any"
+ROLES = frozenset({SUBMIT, POLL, CREDIT, MODELS, FILE, ANY})
 
 
 class Moment(Enum):
-    """What a fault spoils: the answer, the finished picture, or the webhook."""
+    """What a fault spoils: the answer, the finished picture, the webhook, or the connection before the body is read."""
 
     ANSWER = "answer"
     PICTURE = "picture"
     WEBHOOK = "webhook"
+    CONNECTION = "connection"
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,11 @@ CATALOGUE: Mapping[str, Kind] = {
     "bad_key": Kind(Moment.ANSWER, {"http_status": None}, anywhere=True),
     "maintenance": Kind(Moment.ANSWER, {"http_status": None}, anywhere=True),
     "server_error": Kind(Moment.ANSWER, {"status": 500}, anywhere=True),
+    # charged, and the connection closed without a word
     "lost_answer": Kind(Moment.ANSWER, anywhere=True),
+    # charged at once, answered after this long to whoever still waits
     "hang": Kind(Moment.ANSWER, {"seconds": 300.0}, anywhere=True),
+    # read, not charged, and the connection closed without a word
     "not_charged_drop": Kind(Moment.ANSWER, anywhere=True),
     "stuck": Kind(Moment.ANSWER),
     "thought_only": Kind(Moment.ANSWER),
@@ -72,8 +78,12 @@ CATALOGUE: Mapping[str, Kind] = {
     "duplicate_callback": Kind(Moment.WEBHOOK, {"copies": 2}),
     "lost_callback": Kind(Moment.WEBHOOK),
     "early_callback": Kind(Moment.WEBHOOK),
+    # this long after the picture is ready
+    "late_callback": Kind(Moment.WEBHOOK, {"seconds": 5.0}),
+    # not even read: the connection is reset
+    "reset": Kind(Moment.CONNECTION, anywhere=True),
 }
-_KEYS = frozenset({"match", "fault", "times", "probability", "seed", "fired"})
+_KEYS = frozenset({"match", "fault", "times", "probability", "seed", "for_seconds", "fired"})
 _MATCH_KEYS = frozenset({"provider", "prompt_contains", "route"})
 
 
@@ -90,6 +100,7 @@ class Rule:
     seed: int = 0
     params: Mapping[str, Any] = field(default_factory=dict)
     fired: int = 0
+    for_seconds: float | None = None
 
     def __post_init__(self) -> None:
         kind = CATALOGUE.get(self.fault)
@@ -101,6 +112,10 @@ class Rule:
             raise _invalid(unknown[0], f"{self.fault} has no such parameter", f"It takes: {takes}.")
         if self.route in ROLES - {SUBMIT} and not kind.anywhere:
             raise _invalid("match.route", f"{self.fault} strikes paid calls alone", "Leave the route out.")
+        if kind.moment is Moment.CONNECTION and self.route == FILE:
+            raise _invalid("match.route", f"{self.fault} strikes the providers' own routes", "Use another route.")
+        if kind.moment is Moment.CONNECTION and self.prompt_contains is not None:
+            raise _invalid("match.prompt_contains", f"{self.fault} strikes before a prompt is read", "Leave it out.")
         self.params = {**kind.defaults, **self.params}
         self.restart()
 
@@ -118,6 +133,7 @@ class Rule:
             times=document.get("times"),
             probability=float(document.get("probability", 1.0)),
             seed=int(document.get("seed", 0)),
+            for_seconds=None if document.get("for_seconds") is None else float(document["for_seconds"]),
             params={name: value for name, value in document.items() if name not in _KEYS},
             **match,
         )
@@ -131,31 +147,42 @@ class Rule:
             "times": self.times,
             "probability": self.probability,
             "seed": self.seed,
+            "for_seconds": self.for_seconds,
             **self.params,
             "fired": self.fired,
         }
 
-    def matches(self, provider: str, role: str, path: str, prompt: str) -> bool:
+    def matches(self, provider: str, role: str, path: str, prompt: str, now: float) -> bool:
         """Whether this request is one the rule is about; the dice are not thrown yet."""
-        if self.times is not None and self.fired >= self.times:
+        if self._over(now):
             return False
         if self.provider is not None and self.provider != provider:
             return False
         if self.prompt_contains is not None and self.prompt_contains.lower() not in prompt.lower():
             return False
         if self.route is None or self.route in ROLES:
-            return role == (self.route or SUBMIT)
+            return self.route == ANY or role == (self.route or SUBMIT)
         return self.route in path
+
+    def _over(self, now: float) -> bool:
+        """Whether it has struck as often, or as long, as it shall."""
+        if self.times is not None and self.fired >= self.times:
+            return True
+        if self._first is None or self.for_seconds is None:
+            return False
+        return now - self._first >= self.for_seconds
 
     def restart(self) -> None:
         """As if it had never struck."""
         self.fired = 0
+        self._first: float | None = None
         self._random = Random(self.seed)
 
-    def strikes(self) -> bool:
+    def strikes(self, now: float) -> bool:
         """Throws the dice and counts a hit."""
         if self.probability < 1 and self._random.random() >= self.probability:
             return False
+        self._first = now if self._first is None else self._first
         self.fired += 1
         return True
 
@@ -163,8 +190,13 @@ class Rule:
 class Faults:
     """The script. Thread-safe; `supported` tells which faults each provider's API knows."""
 
-    def __init__(self, supported: Mapping[str, frozenset[str]], start: Iterable[Rule | Mapping[str, Any]] = ()) -> None:
-        self._supported = supported
+    def __init__(
+        self,
+        supported: Mapping[str, frozenset[str]],
+        start: Iterable[Rule | Mapping[str, Any]] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._supported, self._clock = supported, clock
         self._lock = Lock()
         self._start = tuple(start)
         self._rules: list[Rule] = []
@@ -212,11 +244,12 @@ class Faults:
         if not self._rules:
             return []
         struck: list[Rule] = []
+        now = self._clock()
         with self._lock:
             for rule in self._rules:
                 if CATALOGUE[rule.fault].moment is not moment or rule.fault not in self._supported[provider]:
                     continue
-                if rule.matches(provider, role, path, prompt) and rule.strikes():
+                if rule.matches(provider, role, path, prompt, now) and rule.strikes(now):
                     struck.append(rule)
                     if only_first:
                         break

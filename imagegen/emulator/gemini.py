@@ -18,7 +18,7 @@ from imagegen.emulator import sizes
 from imagegen.emulator.api import ANYWHERE, Bench, Route
 from imagegen.emulator.faults import MODELS, SUBMIT, Moment, Rule
 from imagegen.emulator.files import spoil
-from imagegen.emulator.gemini_errors import bad_key, error, invalid, no_model, refused
+from imagegen.emulator.gemini_errors import bad_key, error, invalid, no_model, refused, too_many
 from imagegen.emulator.gemini_request import (
     MAX_INLINE,
     InvalidArgument,
@@ -84,9 +84,9 @@ class Gemini:
     def routes(self) -> Iterable[Route]:
         """Both API versions."""
         for version in VERSIONS:
-            yield Route("POST", f"{version}/models/*", self.generate)
-            yield Route("GET", f"{version}/models", self.models)
-            yield Route("GET", f"{version}/models/*", self.model)
+            yield Route("POST", f"{version}/models/*", self.generate, SUBMIT)
+            yield Route("GET", f"{version}/models", self.models, MODELS)
+            yield Route("GET", f"{version}/models/*", self.model, MODELS)
 
     def reset(self) -> None:
         """It keeps nothing between calls."""
@@ -116,6 +116,9 @@ class Gemini:
             return invalid(wrong)
         except PermissionDenied as wrong:
             return error(403, "PERMISSION_DENIED", str(wrong))
+        excess = self._bench.limits.take(self.name, name)
+        if excess is not None:
+            return too_many(excess)
         rule = self._bench.faults.first(Moment.ANSWER, self.name, SUBMIT, request.path, wanted.prompt)
         return refused(rule) or self._answer(request, name, wanted, rule)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from imagegen.emulator.faults import Rule
 from imagegen.emulator.gemini_request import InvalidArgument
+from imagegen.emulator.limits import Excess
 from imagegen.emulator.wire import DROP, Reply, json_reply
 
 _TYPE = "type.googleapis.com/google.rpc."
@@ -56,24 +58,32 @@ def refused(rule: Rule | None) -> Reply | None:
     return None
 
 
+def too_many(excess: Excess) -> Reply:
+    """429: the limit that was met, and when to come again."""
+    return _limited("PerMinute", excess.limit.count, f"{math.ceil(excess.wait * 1000) / 1000}s")
+
+
 def _rate_limited(rule: Rule) -> Reply:
-    span = "PerDay" if rule.params["per_day"] else "PerMinute"
+    reply = _limited("PerDay" if rule.params["per_day"] else "PerMinute", 60, rule.params["retry_delay"])
+    if rule.params["retry_after"] is not None:
+        reply.headers["Retry-After"] = str(rule.params["retry_after"])
+    return reply
+
+
+def _limited(span: str, count: int, delay: Any) -> Reply:
     quota = {
         "quotaMetric": "generativelanguage.googleapis.com/generate_content_requests",
         "quotaId": f"GenerateRequests{span}PerProjectPerModel",
         "quotaDimensions": {"location": "global", "model": "gemini-image"},
-        "quotaValue": "60",
+        "quotaValue": str(count),
     }
     details: list[dict[str, Any]] = [
         {"@type": f"{_TYPE}QuotaFailure", "violations": [quota]},
         {"@type": f"{_TYPE}Help", "links": [{"description": "Learn more about Gemini API quotas"}]},
     ]
-    if rule.params["retry_delay"] is not None:
-        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": str(rule.params["retry_delay"])})
-    reply = error(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota.", details)
-    if rule.params["retry_after"] is not None:
-        reply.headers["Retry-After"] = str(rule.params["retry_after"])
-    return reply
+    if delay is not None:
+        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": str(delay)})
+    return error(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota.", details)
 
 
 def bad_key() -> Reply:

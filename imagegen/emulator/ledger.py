@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 DELIVERED, LOST, REFUSED, FAILED = "delivered", "lost", "refused", "failed"
-COUNTED = ("submissions", "polls", "downloads", "callbacks", "callbacksFailed")
+COUNTED = ("submissions", "polls", "downloads", "callbacks", "callbacksFailed", "limited")
 
 
 @dataclass(slots=True)
@@ -58,6 +58,7 @@ class Ledger:
         self._totals: dict[str, Decimal] = {}
         self._counts: Counter[str] = Counter()
         self._requests: Counter[str] = Counter()
+        self._paced: dict[str, tuple[list[float], list[float]]] = {}
 
     def charge(self, charge: Charge) -> Charge:
         """Takes the money."""
@@ -76,6 +77,12 @@ class Ledger:
         with self._lock:
             self._requests[route] += 1
 
+    def paced(self, provider: str, at: float, *, taken: bool) -> None:
+        """One order to a provider with a limit: let in, or answered 429 (`limited`)."""
+        with self._lock:
+            self._paced.setdefault(provider, ([], []))[0 if taken else 1].append(at)
+            self._counts["limited"] += not taken
+
     def total(self, provider: str) -> Decimal:
         """All money this provider took, US dollars."""
         with self._lock:
@@ -88,18 +95,24 @@ class Ledger:
             self._totals.clear()
             self._counts.clear()
             self._requests.clear()
+            self._paced.clear()
 
     def document(self) -> dict[str, Any]:
-        """The answer of `GET /__ledger`."""
+        """The answer of `GET /__ledger`; `limits` has the moments of every order to a provider with a limit."""
         with self._lock:
             charges = [charge.document() for charge in self._charges]
             total = sum(self._totals.values(), Decimal(0))
             counts = {name: self._counts[name] for name in COUNTED}
             requests = dict(sorted(self._requests.items()))
+            limits = {
+                name: {"taken": [_moment(at) for at in taken], "refused": [_moment(at) for at in refused]}
+                for name, (taken, refused) in sorted(self._paced.items())
+            }
         return {
             "charges": charges,
             "count": len(charges),
             "total": format(total.normalize(), "f"),
             **counts,
             "requests": requests,
+            "limits": limits,
         }

@@ -72,9 +72,9 @@ class NanoBanana:
     def routes(self) -> Iterable[Route]:
         """Three ways to submit, the record, the credit."""
         for path in (GENERATE, PRO, SECOND):
-            yield Route("POST", ROOT + path, self.submit)
-        yield Route("GET", f"{ROOT}/record-info", self.record_info)
-        yield Route("GET", "/api/v1/common/credit", self.credit)
+            yield Route("POST", ROOT + path, self.submit, SUBMIT)
+        yield Route("GET", f"{ROOT}/record-info", self.record_info, POLL)
+        yield Route("GET", "/api/v1/common/credit", self.credit, CREDIT)
 
     def reset(self) -> None:
         """Forgets every task."""
@@ -91,6 +91,9 @@ class NanoBanana:
             references = self._references(brief.image_urls)
         except Invalid as invalid:
             return self._code(422, str(invalid))
+        # No header tells when to come again: none is documented.
+        if self._bench.limits.take(self.name, brief.model) is not None:
+            return self._code(429)
         rule = self._bench.faults.first(Moment.ANSWER, self.name, SUBMIT, request.path, brief.prompt)
         refused = self._refusal(rule)
         if refused is not None:
@@ -162,6 +165,8 @@ class NanoBanana:
         if "early_callback" in faults:
             task.ready_at, delay, copies = task.created_at, 0.0, copies - 1
             self._bench.callbacks.at_once(url, self._callback(task, base))
+        if "late_callback" in faults:
+            delay += float(faults["late_callback"].params["seconds"])
         for _ in range(copies):
             self._bench.callbacks.later(delay, url, lambda: self._callback(task, base))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import struct
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
@@ -45,14 +46,22 @@ class Handler(BaseHTTPRequestHandler):
         if len(words) != 3:
             return False
         headers = self._headers()
+        method, target = words[0].decode("latin-1"), words[1].decode("latin-1")
+        if self.server.world.breaks(method, target):
+            self._break()
+            return False
         request_body = self._body(headers)
         if request_body is None:
             self._write(Reply(413, b"", "text/plain"), keep=False)
             return False
-        method, target = words[0].decode("latin-1"), words[1].decode("latin-1")
         request = Request.of(method, target, headers, request_body, self.server.address)
         keep = headers.get("connection", "").lower() != "close" and words[2] != b"HTTP/1.0"
         return self._answer(self._reply(request), keep)
+
+    def _break(self) -> None:
+        """Ends the connection by a reset instead of an orderly farewell."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
 
     def _headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -147,6 +156,9 @@ class Server(ThreadingHTTPServer):
                 f"the emulator cannot listen on {host}:{port}: {error.strerror}", {"part": "emulator"}
             ) from error
         self.address = f"{host}:{self.server_address[1]}"
+        self._serve_on()
+
+    def _serve_on(self) -> None:
         self._loop = Thread(target=self.serve_forever, args=(0.05,), name="emulator", daemon=True)
         self._loop.start()
 
@@ -177,11 +189,29 @@ class Server(ThreadingHTTPServer):
         """Into the log; the server lives on."""
         logger.exception("a connection to the emulator failed")
 
+    def refuse(self) -> None:
+        """Stops listening for a while and breaks every connection."""
+        self.shutdown()
+        self._loop.join()
+        self.socket.close()
+        self._hang_up()
+
+    def listen(self) -> None:
+        """Listens again on the same port."""
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()
+        self.server_activate()
+        self._serve_on()
+
     def close(self) -> None:
         """Stops listening, breaks every connection, waits for every thread."""
         self.stopping.set()
         self.shutdown()
         self._loop.join()
+        self._hang_up()
+        self.server_close()
+
+    def _hang_up(self) -> None:
         with self._lock:
             sockets, handlers = list(self._sockets), list(self._handlers)
         for sock in sockets:
@@ -189,4 +219,3 @@ class Server(ThreadingHTTPServer):
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in handlers:
             thread.join(JOIN)
-        self.server_close()

@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
+from urllib.parse import unquote
 
 from imagegen.emulator.api import Api, Bench, Route
 from imagegen.emulator.callbacks import Callbacks
-from imagegen.emulator.faults import Faults, Rule
+from imagegen.emulator.faults import Faults, Moment, Rule
 from imagegen.emulator.files import Files
 from imagegen.emulator.gemini import Gemini
 from imagegen.emulator.latency import Latency
 from imagegen.emulator.ledger import Ledger
+from imagegen.emulator.limits import Limits
 from imagegen.emulator.nanobanana import NanoBanana
 from imagegen.emulator.outbound import Outbound
 from imagegen.emulator.picture.studio import Studio
@@ -39,10 +41,11 @@ def furnish(
     key: str | None = None,
     seed: int = 0,
     funds: Decimal = FUNDS,
+    limits: str = "",
     clock: Callable[[], float] = time.time,
 ) -> World:
     """A world with everything in it, for sockets or for none; see `Emulator` for the settings."""
-    script = Faults(SUPPORTED, faults)
+    script = Faults(SUPPORTED, faults, clock)
     studio = Studio(plain=plain)
     return World(
         Bench(
@@ -54,6 +57,7 @@ def furnish(
             callbacks=callbacks,
             outbound=outbound,
             references=References(),
+            limits=Limits(limits, SUPPORTED, ledger, clock),
             key=key,
             funds=funds,
             clock=clock,
@@ -70,7 +74,8 @@ class World:
         self._exact: dict[tuple[str, str], Route] = {}
         self._below: list[Route] = []
         self._paths: set[str] = set()
-        for route in self._routes():
+        self._owners = {route: api.name for api in self._apis for route in api.routes()}
+        for route in (*self._owners, *self._own_routes()):
             self._paths.add(route.path)
             if route.path.endswith("*"):
                 self._below.append(route)
@@ -79,13 +84,22 @@ class World:
 
     def handle(self, request: Request) -> Reply:
         """The answer to one request, whatever it is."""
-        route = self._exact.get((request.method, request.path)) or self._prefixed(request)
+        route = self._route(request.method, request.path)
         if route is None:
             status = 405 if request.path in self._paths else 404
             return json_reply({"error": {"code": status, "message": f"no such route: {request.path}"}}, status)
         if not route.path.startswith("/__"):
             self.bench.ledger.asked(f"{route.method} {route.path}")
         return route.handler(request)
+
+    def breaks(self, method: str, target: str) -> bool:
+        """Whether a fault resets this request's connection before its body is read."""
+        path = unquote(target.partition("?")[0])
+        route = self._route(method, path)
+        provider = self._owners.get(route) if route else None
+        if route is None or provider is None:
+            return False
+        return self.bench.faults.first(Moment.CONNECTION, provider, route.role, path) is not None
 
     def reset(self) -> None:
         """Empty books, no tasks or files, and the faults it was started with."""
@@ -94,10 +108,9 @@ class World:
         self.bench.files.reset()
         self.bench.faults.reset()
         self.bench.ledger.reset()
+        self.bench.limits.reset()
 
-    def _routes(self) -> Iterable[Route]:
-        for api in self._apis:
-            yield from api.routes()
+    def _own_routes(self) -> Iterable[Route]:
         yield Route("GET", "/files/*", self.bench.files.fetch)
         yield Route("GET", "/__ledger", lambda _: json_reply(self.bench.ledger.document()))
         yield Route("POST", "/__reset", self._reset)
@@ -106,11 +119,10 @@ class World:
         yield Route("DELETE", "/__faults", self._clear_faults)
         yield Route("GET", "/__health", lambda _: json_reply({"status": "ok", "providers": list(SUPPORTED)}))
 
-    def _prefixed(self, request: Request) -> Route | None:
-        for route in self._below:
-            if request.method == route.method and request.path.startswith(route.path[:-1]):
-                return route
-        return None
+    def _route(self, method: str, path: str) -> Route | None:
+        exact = self._exact.get((method, path))
+        below = (route for route in self._below if method == route.method and path.startswith(route.path[:-1]))
+        return exact or next(below, None)
 
     def _reset(self, _: Request) -> Reply:
         self.reset()

@@ -113,6 +113,9 @@ class Failed:
 
 Progress = Running | Ready | Failed
 
+UNKNOWN_ORDER = "unknownOrder"
+"""Detail of the `Temporary` of a poll whose order the provider does not know (yet)."""
+
 
 class Provider(Protocol):
     """One provider behind one account. Thread-safe; holds its HTTP sessions for the life of the process."""
@@ -129,6 +132,10 @@ class Provider(Protocol):
 
     def poll(self, provider_job_id: str) -> Progress:
         """Free. Raises `Temporary`, `RateLimited` or `AuthError` where the question itself failed."""
+        ...
+
+    def callback_task(self, body: Any) -> str | None:
+        """The order's id that a callback's JSON body names, or None. It is a hint: anybody could have written it."""
         ...
 
     def credit(self) -> Decimal | None:

@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from imagegen import waits
 from imagegen.catalog import Catalog, Offer
 from imagegen.errors import (
     AuthError,
@@ -104,6 +105,10 @@ class Gemini:
         """Nothing to ask: the picture came with the answer, or not at all."""
         return Failed(error=SubmissionUnknown("gemini answers at once; there is no order to ask for"))
 
+    def callback_task(self, body: Any) -> str | None:
+        """`generateContent` calls nobody back."""
+        return None
+
     def credit(self) -> Decimal | None:
         """The API tells no balance."""
         return None
@@ -140,7 +145,7 @@ class Gemini:
         if reply.status == 429:
             return Rejected(error=self._limited(reply, error, told))
         if reply.status == 503 and status == "UNAVAILABLE":
-            wait = reply.retry_after(self._clock.now())
+            wait = self._wait(reply, error)
             return Rejected(error=Temporary(told, {} if wait is None else {"retryAfter": wait}))
         if reply.status == 404:
             remedy = f"{offer.id} may have ended: choose another model"
@@ -156,10 +161,14 @@ class Gemini:
     def _limited(self, reply: Reply, error: Mapping[str, Any], told: str) -> ImagegenError:
         """429: too fast, or a day's quota used up. Of two waits the longer is obeyed."""
         now = self._clock.now()
-        asked = [wait for wait in (_retry_delay(error), reply.retry_after(now)) if wait is not None]
+        asked = self._wait(reply, error)
         if any("PerDay" in quota for quota in _quota_ids(error)):
-            return QuotaExhausted(told, {"retryAfter": max([*asked, until_midnight(now)])})
-        return RateLimited(told, {"retryAfter": max(asked)} if asked else {})
+            return QuotaExhausted(told, {"retryAfter": waits.longest(asked, until_midnight(now))})
+        return RateLimited(told, {} if asked is None else {"retryAfter": asked})
+
+    def _wait(self, reply: Reply, error: Mapping[str, Any]) -> float | None:
+        """Seconds that the answer asks us to wait, in its body or its headers."""
+        return waits.longest(_retry_delay(error), reply.retry_after(self._clock.now()))
 
 
 def until_midnight(now: datetime) -> float:
@@ -246,12 +255,7 @@ def _details(error: Mapping[str, Any], kind: str) -> Iterator[Mapping[str, Any]]
 
 def _retry_delay(error: Mapping[str, Any]) -> float | None:
     """`RetryInfo.retryDelay`, such as "34s" or "600.5s", in seconds."""
-    for detail in _details(error, "google.rpc.RetryInfo"):
-        try:
-            return max(0.0, float(str(detail.get("retryDelay")).removesuffix("s")))
-        except ValueError:
-            continue
-    return None
+    return waits.longest(*(waits.duration(one.get("retryDelay")) for one in _details(error, "google.rpc.RetryInfo")))
 
 
 def _quota_ids(error: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from decimal import Decimal
+from typing import Any
 
 from imagegen.errors import AuthError, InvalidRequest
 from imagegen.providers.base import Order, Progress, Provider, Rejected, Submission
@@ -74,6 +75,10 @@ class Renewing:
             if not self._key.renew(used):
                 raise
             return self._provider.poll(provider_job_id)
+
+    def callback_task(self, body: Any) -> str | None:
+        """See `Provider.callback_task`."""
+        return self._provider.callback_task(body)
 
     def credit(self) -> Decimal | None:
         """See `Provider.credit`."""

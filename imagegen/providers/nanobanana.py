@@ -27,6 +27,7 @@ from imagegen.errors import (
 from imagegen.policies import POLL_TOTAL
 from imagegen.ports import Clock
 from imagegen.providers.base import (
+    UNKNOWN_ORDER,
     Accepted,
     Failed,
     InputImage,
@@ -48,8 +49,12 @@ domain `invalid` never resolves (RFC 2606), so the callback reaches nobody and c
 ORDER_TOTAL = 60.0
 """Seconds for taking an order; drawing happens afterwards."""
 MAINTENANCE_WAIT = 120.0
-"""Seconds to wait on code 455: maintenance takes minutes."""
+"""Seconds to wait on code 455 where the answer says nothing better: maintenance takes minutes."""
 MAX_STATUS_BYTES = 4 * 1024 * 1024
+MAX_TASK_ID = 200
+"""Characters of a task's id in a callback: theirs have about forty."""
+UNKNOWN_TASK = frozenset({404, 422})
+"""Codes of `record-info` for a task that it does not know."""
 FLAGGED = (
     "content", "policy", "policies", "flag", "prohibit", "sensitive", "nsfw", "violat", "safety", "moderat",
     "inappropriate",
@@ -115,11 +120,12 @@ class NanoBanana:
         """The error of a code that says the order was not taken, or None where it does not say so."""
         told = f"nanobanana: {words(message, key) or 'no message'} (code {code})"
         details: dict[str, Any] = {"providerCode": code}
+        wait = reply.retry_after(self._clock.now())
         if code == 429:
-            wait = reply.retry_after(self._clock.now())
             return RateLimited(told, details if wait is None else {**details, "retryAfter": wait})
         if code == 455:
-            return Temporary(told, {**details, "retryAfter": MAINTENANCE_WAIT, "reason": "maintenance"})
+            wait = MAINTENANCE_WAIT if wait is None else wait
+            return Temporary(told, {**details, "retryAfter": wait, "reason": "maintenance"})
         if code == 400 and _flagged(message):
             return ContentRefused(told, details)
         kind = _REFUSALS.get(code or 0)
@@ -144,6 +150,16 @@ class NanoBanana:
             raise Temporary(f"nanobanana: record-info answered flag {flag} without a picture")
         return Ready(url=url, usage={"operationType": str(data.get("operationType") or "")})
 
+    def callback_task(self, body: Any) -> str | None:
+        """`data.taskId`: the same place in the callbacks of generate, generate-pro and generate-2.
+
+        https://docs.nanobananaapi.ai/nanobanana-api/generate-or-edit-image-callbacks and generate-image-2-callbacks;
+        the pro callback's shape is not documented.
+        """
+        data = body.get("data") if isinstance(body, Mapping) else None
+        task = data.get("taskId") if isinstance(data, Mapping) else None
+        return task if isinstance(task, str) and 0 < len(task) <= MAX_TASK_ID else None
+
     def credit(self) -> Decimal | None:
         """Credits left; the answer's `data` is a number, or an object with `credits`."""
         data = self._ask("common/credit", self._key(), {})
@@ -165,8 +181,9 @@ class NanoBanana:
         error = self._refusal(code or reply.status, message, reply, key)
         if isinstance(error, AuthError | RateLimited | Temporary):
             raise error
-        # A task just accepted may be unknown for a moment (404, 422); the job's deadline ends the asking.
-        raise Temporary(f"nanobanana: {path} answered HTTP {reply.status}, code {code}: {words(message, key)}")
+        # A task just accepted may be unknown for a moment; the job's deadline ends the asking.
+        details = {UNKNOWN_ORDER: True} if (code or reply.status) in UNKNOWN_TASK else {}
+        raise Temporary(f"nanobanana: {path} answered HTTP {reply.status}, code {code}: {words(message, key)}", details)
 
 
 _REFUSALS: dict[int, type[ImagegenError]] = {

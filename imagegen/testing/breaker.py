@@ -49,8 +49,20 @@ class MemoryBreaker:
         with circuit.lock:
             return "half-open" if circuit.state == "open" and self._rests(circuit) <= 0 else circuit.state
 
+    def rests(self, provider: str, operation: str) -> float:
+        """Seconds until an open circuit is probed; 0 for any other."""
+        circuit = self._circuit(provider, operation)
+        with circuit.lock:
+            return max(0.0, self._rests(circuit)) if circuit.state == "open" else 0.0
+
+    def open(self, provider: str, operation: str) -> None:
+        """Opens the circuit by hand; a probe under way may no longer decide."""
+        circuit = self._circuit(provider, operation)
+        with circuit.lock:
+            self._open(circuit)
+
     def reset(self, provider: str, operation: str) -> None:
-        """Closes the circuit and forgets its failures."""
+        """Closes the circuit and forgets its failures; a probe under way may no longer decide."""
         circuit = self._circuit(provider, operation)
         with circuit.lock:
             circuit.failures, circuit.state, circuit.probe = 0, "closed", None
@@ -81,4 +93,5 @@ class MemoryBreaker:
                     self._open(circuit)
 
     def _open(self, circuit: _Circuit) -> None:
-        circuit.state, circuit.failures, circuit.opened_at = "open", 0, self._clock.monotonic()
+        circuit.state, circuit.failures, circuit.probe = "open", 0, None
+        circuit.opened_at = self._clock.monotonic()

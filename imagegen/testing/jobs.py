@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,45 +11,20 @@ from uuid import UUID
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound
 from imagegen.jobs import Batch, Job
 from imagegen.moves import REOPENING, target_of
-from imagegen.records import Admitted, Cached, Claimed, Entry, Event, Facts, JobFilter, Move, NewAttempt, Polled
-from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
+from imagegen.pace import Kept, Taken
+from imagegen.records import Admitted, Claimed, Event, Held, JobFilter, Limit, Move, Polled
+from imagegen.states import MOVES, BatchStatus, MoveName, Stage, Status
 from imagegen.testing import rules
+from imagegen.testing.books import Line
+from imagegen.testing.leases import Leases
+from imagegen.testing.pace import Paces
 
 _OPEN = {BatchStatus.QUEUED, BatchStatus.RUNNING}
-_LEARNT = ("provider_job_id", "result_url", "blob_sha256", "usage", "actual", "error")
 
 
 @dataclass
-class Attempt:
-    """What the double remembers of a paid call."""
-
-    new: NewAttempt
-    facts: Facts
-    submitted_at: datetime
-    ready_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the double's ledger."""
-
-    job_id: UUID
-    entry: Entry
-    emulated: bool
-    at: datetime
-
-
-@dataclass
-class MemoryJobs:
+class MemoryJobs(Leases, Paces):
     """Jobs, attempts, history and ledger in memory."""
-
-    jobs: dict[UUID, Job] = field(default_factory=dict)
-    batches: dict[UUID, Batch] = field(default_factory=dict)
-    attempts: dict[UUID, Attempt] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
-    ledger: list[Line] = field(default_factory=list)
-    pictures: dict[tuple[str, bool], Cached] = field(default_factory=dict)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def admit(self, jobs: Sequence[Job], batch: Batch | None, *, worker: str) -> Admitted:
         if batch is None and len(jobs) != 1:
@@ -72,7 +46,7 @@ class MemoryJobs:
 
     def _keep(self, job: Job) -> Job:
         plain = {name: rules.plain(getattr(job, name)) for name in ("request", "plan", "continuation", "metadata")}
-        self.jobs[job.id] = replace(job, tried=tuple(job.tried), **plain)
+        self.jobs[job.id] = replace(job, tried=tuple(job.tried), aliases=tuple(job.aliases), **plain)
         return self.jobs[job.id]
 
     def _in_the_way(self, new: Job | Batch) -> Job | Batch | None:
@@ -101,46 +75,60 @@ class MemoryJobs:
             if batch_id not in self.batches:
                 raise NotFound(f"no batch {batch_id}")
             batch, members = self.batches[batch_id], self._members(batch_id)
-            if batch.status is BatchStatus.QUEUED and any(job.status is not Status.QUEUED for job in members):
+            if batch.status is BatchStatus.QUEUED and any(
+                job.started_at or job.status is not Status.QUEUED for job in members
+            ):
                 batch = replace(batch, status=BatchStatus.RUNNING)
             return batch, members
 
     def list(self, where: JobFilter, *, limit: int = 50, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:
-        if cursor is not None and not cursor.isdecimal():
-            raise InvalidRequest.of("cursor", "is not one of ours", "Send `nextCursor` as it is, or leave it out.")
+        last = None if cursor is None else self._last(cursor)
         with self._lock:
             found = [job for job in self.jobs.values() if rules.matches(job, where)]
-        found.sort(key=lambda job: (job.created_at, job.id), reverse=True)
-        start = int(cursor or 0)
-        more = len(found) > start + limit
-        return found[start : start + limit], str(start + limit) if more else None
+        found.sort(key=rules.place, reverse=True)
+        rest = [job for job in found if last is None or rules.place(job) < rules.place(last)]
+        return rest[:limit], str(rest[limit - 1].id) if len(rest) > limit else None
 
-    def cached(self, fingerprint: str, *, emulated: bool) -> Cached | None:
-        return self.pictures.get((fingerprint, emulated))
+    def _last(self, cursor: str) -> Job:
+        """The job that ended the page before: its place holds though it may not match any more."""
+        try:
+            return self.jobs[UUID(cursor)]
+        except (ValueError, KeyError):
+            raise InvalidRequest.of(
+                "cursor", "is not one of ours", "Send `nextCursor` as it is, or leave it out."
+            ) from None
 
     def history(self, job_id: UUID) -> Sequence[Event]:
         return [event for event in self.events if event.job_id == job_id]
 
-    def claim(self, move: Move, continuation: Mapping[str, Any] | None) -> Claimed | None:
+    def claim(
+        self, move: Move, continuation: Mapping[str, Any] | None, limit: Limit | None = None
+    ) -> Claimed | Held | None:
         with self._lock:
             job = self.jobs.get(move.job_id)
             if job is None or not self._allowed(job, move) or (move.held is None and rules.taken(job, move)):
                 return None
-            first = {"started_at": job.started_at or move.at} if move.name is MoveName.CLAIM else {}
             kept = job.continuation if continuation is None else rules.plain(continuation)
-            moved = self._move(job, replace(move, changes={**move.changes, **first}), continuation=kept)
-            looks = move.name is MoveName.CLAIM and not moved.fresh
-            return Claimed(job=moved, cached=self.cached(moved.fingerprint, emulated=moved.emulated) if looks else None)
+            if move.name is not MoveName.CLAIM:
+                return Claimed(job=self._move(job, move, continuation=kept))
+            cached = None if job.fresh else self.cached(job.fingerprint, emulated=job.emulated)
+            turn = Taken(slot_at=job.slot_at) if cached is not None else self._turn(job, limit, move.at)
+            if isinstance(turn, Kept):
+                return self._park(job, turn, kept, move.at)
+            if turn is None:
+                return None
+            more = {"started_at": job.started_at or move.at, "slot_at": turn.slot_at}
+            moved = self._move(job, replace(move, changes={**move.changes, **more}), continuation=kept)
+            return Claimed(job=moved, cached=cached)
 
     def apply(self, move: Move) -> Job | None:
         with self._lock:
             job = self.jobs.get(move.job_id)
             moved = self._move(job, move) if job is not None and self._allowed(job, move) else None
             if move.new_attempt is not None and moved is not None:
-                new = move.new_attempt
-                self.attempts[new.id] = Attempt(new, Facts(attempt_id=new.id, state="submitting"), move.at)
+                self._intend(move.new_attempt, move.at)
             if move.facts is not None:
-                self._learn(move.facts, move.at)
+                self._learn(move.facts, move.at, late=moved is None and job is not None and job.terminal)
             for entry in move.entries:
                 if job is not None and (moved is not None or entry.always):
                     self._enter(Line(job.id, entry, job.emulated, move.at))
@@ -153,6 +141,9 @@ class MemoryJobs:
             and (rule.stages is None or job.stage in rule.stages)
             and (move.held is None or job.claim == move.held)
             and rules.as_seen(job, move)
+            and not rules.stopped(job, move)
+            and not (move.name is MoveName.SUBMIT and self.paused(job))
+            and (move.name is not MoveName.REPLACE or job.placeholder)
             and (move.facts is None or job.attempt_id == move.facts.attempt_id)
         )
 
@@ -162,51 +153,20 @@ class MemoryJobs:
             **rules.consequences(job, move),
             **move.changes,
             **more,
-            "hints": 0,
+            **rules.timing(job, move, target),
             "updated_at": move.at,
         }
-        if target in TERMINAL:
-            fields |= {"next_run_at": None, "claim": None, "waiting_for": None, "woken": False}
-            fields |= {"completed_at": move.at, "announce_at": move.until}
-        else:
-            woken = move.parked and job.woken
-            fields |= {"next_run_at": move.at if woken else move.until, "claim": move.claim}
-            fields |= {"waiting_for": move.waiting_for, "woken": job.woken and not move.parked}
         moved = replace(job, status=target, stage=move.stage or job.stage, **fields)
         self.jobs[job.id] = moved
         self._event(moved, move.name.value, move.at, move.cause, move.worker, move.detail)
-        self._remember(moved, move)
+        picture = move.detail.get("picture") if move.name is MoveName.COMPLETE else None
+        if picture and moved.blob_sha256 and not (moved.placeholder or moved.cache_hit):
+            self._remember(moved, moved.blob_sha256, moved.blob_content_type or "", picture)
         if move.name in REOPENING and moved.batch_id is not None:
             batch = self.batches[moved.batch_id]
             reopened = replace(batch, status=BatchStatus.RUNNING, completed_at=None, run=batch.run + 1)
             self.batches[batch.id] = reopened
         return moved
-
-    def _remember(self, job: Job, move: Move) -> None:
-        picture = move.detail.get("picture") if move.name is MoveName.COMPLETE else None
-        if picture and job.fingerprint and job.blob_sha256 and not (job.placeholder or job.cache_hit):
-            self.pictures[job.fingerprint, job.emulated] = Cached(
-                fingerprint=job.fingerprint,
-                blob_sha256=job.blob_sha256,
-                content_type=job.blob_content_type or "",
-                **{name: picture[name] for name in ("width", "height", "bytes")},
-            )
-
-    def _learn(self, facts: Facts, at: datetime) -> None:
-        attempt = self.attempts.get(facts.attempt_id)
-        if attempt is None:
-            return
-        new = {name: getattr(facts, name) for name in _LEARNT if getattr(facts, name) is not None}
-        if facts.state not in {"submitting", "unknown"} or attempt.facts.state == "submitting":
-            new["state"] = facts.state
-        attempt.facts = replace(attempt.facts, **new)
-        if attempt.ready_at is None and (facts.result_url or facts.blob_sha256):
-            attempt.ready_at = at
-
-    def _enter(self, line: Line) -> None:
-        key = (line.entry.attempt_id, line.entry.kind)
-        if key[0] is None or all((one.entry.attempt_id, one.entry.kind) != key for one in self.ledger):
-            self.ledger.append(line)
 
     def _event(self, job: Job, move: str, at: datetime, cause: str, worker: str, detail: Mapping[str, Any]) -> None:
         told: dict[str, Any] = {"at": at, "move": move, "cause": cause, "worker": worker}
@@ -218,10 +178,6 @@ class MemoryJobs:
         }
         self.events.append(Event(id=len(self.events) + 1, detail=rules.plain(detail), **told, **stands))
 
-    def attempt(self, attempt_id: UUID) -> Facts | None:
-        found = self.attempts.get(attempt_id)
-        return found.facts if found else None
-
     def pollable(self, job_ids: Sequence[UUID], *, at: datetime) -> Sequence[Job]:
         asked = [self.jobs[job_id] for job_id in dict.fromkeys(job_ids) if job_id in self.jobs]
         return [job for job in asked if rules.polling(job) and (job.waiting_for is None or rules.at_or_before(job, at))]
@@ -230,9 +186,9 @@ class MemoryJobs:
         arrived = []
         with self._lock:
             for one in found:
-                if one.result_url is not None:
-                    self._learn(rules.found(one), at)
                 job = self.jobs.get(one.job_id)
+                if one.result_url is not None:
+                    self._learn(rules.found(one), at, late=job is not None and job.terminal)
                 if job is None or not rules.polling(job) or job.attempt_id != one.attempt_id:
                     continue
                 cost = job.cost_credits if one.actual is None else one.actual
@@ -243,9 +199,12 @@ class MemoryJobs:
                     arrived.append(self._move(awake, rules.delivered(one, at, at + grace, worker)))
         return arrived
 
-    def due(self, *, at: datetime, limit: int, grace: timedelta, worker: str) -> Sequence[Job]:
+    def due(
+        self, *, at: datetime, limit: int, grace: timedelta, worker: str, crowded: frozenset[Stage] = frozenset()
+    ) -> Sequence[Job]:
         with self._lock:
-            waiting = [job for job in self.jobs.values() if not job.terminal and rules.at_or_before(job, at)]
+            timely = [job for job in self.jobs.values() if not job.terminal and rules.at_or_before(job, at)]
+            waiting = [job for job in timely if not rules.left_alone(job, at, crowded)]
             waiting.sort(key=lambda job: (rules.rank(job, at), job.next_run_at, job.id))
             return [self._take(job, at, grace, worker) for job in waiting[:limit]]
 
@@ -253,7 +212,7 @@ class MemoryJobs:
         held = job.status is Status.PROCESSING
         unanswered = job.status is Status.GENERATING and job.stage is Stage.GENERATE
         if held:
-            job = replace(job, status=Status.QUEUED, hints=0, updated_at=at)
+            job = replace(job, status=Status.QUEUED, hints=0, slot_at=None, updated_at=at)
         if unanswered:
             job = replace(job, stage=Stage.RECONCILE, hints=0, updated_at=at)
         again = min(at + grace * 2 ** min(job.hints, 10), max(job.deadline_at, at + grace))
@@ -293,12 +252,3 @@ class MemoryJobs:
         with self._lock:
             found = sorted((one.created_at, one.id) for one in self.batches.values() if self._closable(one))
         return [batch_id for _, batch_id in found[:limit]]
-
-    def latencies(self, provider: str, model: str, *, limit: int = 50) -> Sequence[float]:
-        with self._lock:
-            ready = [
-                (one.submitted_at, (one.ready_at - one.submitted_at).total_seconds())
-                for one in self.attempts.values()
-                if one.ready_at is not None and (one.new.provider, one.new.model) == (provider, model)
-            ]
-        return [seconds for _, seconds in sorted(ready, reverse=True)[:limit]]

@@ -9,12 +9,14 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from imagegen import policies
 from imagegen.jobs import Job
-from imagegen.moves import REOPENING
+from imagegen.moves import AMENDING, ANSWERS, ENDS_AT_DEADLINE, REOPENING, SLOT_ENDS
 from imagegen.records import Facts, JobFilter, Move, Polled
-from imagegen.states import MoveName, Stage, Status, failure_stage
+from imagegen.states import TERMINAL, MoveName, Stage, Status, failure_stage
 
-_EQUAL = ("owner", "status", "provider", "project_id", "job_type", "batch_id", "emulated")
+_PACED = ("pace", "in_flight")
+_EQUAL = ("owner", "status", "provider", "project_id", "job_type", "batch_id", "replaces", "emulated")
 
 
 def plain(value: Any) -> Any:
@@ -41,6 +43,11 @@ def matches(job: Job, where: JobFilter) -> bool:
     )
 
 
+def place(job: Job) -> tuple[datetime, UUID]:
+    """Where it stands in lists, which show the newest first."""
+    return job.created_at, job.id
+
+
 def at_or_before(job: Job, at: datetime) -> bool:
     """Whether the job is due at this time."""
     return job.next_run_at is not None and job.next_run_at <= at
@@ -58,6 +65,11 @@ def as_seen(job: Job, move: Move) -> bool:
     return status in {None, job.status} and stage in {None, job.stage}
 
 
+def stopped(job: Job, move: Move) -> bool:
+    """Whether its owner stopped the job during the paid call that this answers."""
+    return job.stopped and move.name in ANSWERS and move.facts is not None
+
+
 def polling(job: Job) -> bool:
     """Whether it waits for its provider."""
     return job.status is Status.GENERATING and job.stage is Stage.POLL
@@ -69,14 +81,45 @@ def rank(job: Job, at: datetime) -> float:
     return job.priority - waited.total_seconds() / 60
 
 
+def left_alone(job: Job, at: datetime, crowded: frozenset[Stage]) -> bool:
+    """Whether the sweep leaves a job that is due: it waits for a slot, or its hint most likely waits in a queue."""
+    if job.waiting_for in _PACED and job.slot_at is None:
+        return at < job.deadline_at
+    over = job.deadline_at <= at and job.stage in ENDS_AT_DEADLINE
+    hinted = job.stage in crowded and job.hints > 0 and job.claim is None
+    return hinted and not over and not at_or_before(job, at - policies.CROWDED_PATIENCE)
+
+
+def timing(job: Job, move: Move, target: Status) -> dict[str, Any]:
+    """When it runs again, who holds it, and what it waits for."""
+    if move.name is MoveName.STOP:
+        return {}
+    if move.name in AMENDING:
+        return {"announce_at": move.until}
+    if target in TERMINAL:
+        nothing = {"next_run_at": None, "claim": None, "waiting_for": None, "woken": False, "hints": 0}
+        return {**nothing, "completed_at": move.at, "announce_at": move.until}
+    next_run_at = move.at if move.parked and job.woken else move.until
+    woken = job.woken and not move.parked
+    resting = {"claim": move.claim, "waiting_for": move.waiting_for, "woken": woken, "hints": 0}
+    return {**resting, "next_run_at": next_run_at}
+
+
 def consequences(job: Job, move: Move) -> dict[str, Any]:
     """What follows from the kind of move itself."""
+    slot = {"slot_at": None} if move.name in SLOT_ENDS else {}
+    return slot | _consequences(job, move)
+
+
+def _consequences(job: Job, move: Move) -> dict[str, Any]:
+    if move.name is MoveName.STOP:
+        return {"stopped": True}
     if move.name is MoveName.FAIL:
         return {"failure_stage": failure_stage(job.status, job.stage).value}
     if move.name in REOPENING:
         errors = dict.fromkeys(("error_code", "error_message", "error_retryable", "failure_stage"))
         again = job.run + (move.name is MoveName.RETRY)
-        return {**errors, "completed_at": None, "announce_at": None, "run": again}
+        return {**errors, "stopped": False, "completed_at": None, "announce_at": None, "run": again}
     if move.new_attempt is not None:
         new = move.new_attempt
         tried = job.tried if new.provider in job.tried else (*job.tried, new.provider)

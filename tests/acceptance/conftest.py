@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagegen.emulator import Emulator
+from tests.acceptance.stand import Stand, standing
 from tests.acceptance.system import System, started
 
 
@@ -24,3 +25,17 @@ def system(running_system: System) -> System:
     """The session's system with empty books and no faults."""
     running_system.emulator.reset()
     return running_system
+
+
+@pytest.fixture(scope="session")
+def running_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """The session's system whose parts may be taken away."""
+    with standing(tmp_path_factory.mktemp("stand") / "home") as stand:
+        yield stand
+
+
+@pytest.fixture
+def stand(running_stand: Stand) -> Stand:
+    """That system with empty books and no faults."""
+    running_stand.system.emulator.reset()
+    return running_stand

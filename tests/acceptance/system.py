@@ -18,9 +18,10 @@ import psycopg2
 import redis
 from celery import Celery
 
-from imagegen.cli.up import Options, Running, running
+from imagegen.cli.up import WORKERS, Options, Running, running
 from imagegen.client import Client
 from imagegen.embedded.addresses import free_port
+from imagegen.embedded.application import Worker
 from imagegen.embedded.environment import Plan, is_setting
 from imagegen.emulator import Emulator
 from imagegen.settings import Settings
@@ -101,15 +102,20 @@ def cli(*words: str, home: Path, env: Mapping[str, str] | None = None, timeout: 
 
 
 @contextmanager
-def started(home: Path, emulator: Emulator, **told: str) -> Iterator[System]:
-    """A system in `home` whose providers are `emulator`; `told` are settings by their names."""
+def started(
+    home: Path, emulator: Emulator, workers: tuple[Worker, ...] = WORKERS, durable: bool = False, **told: str
+) -> Iterator[System]:
+    """A system in `home` whose providers are `emulator`; `told` are settings by their names.
+
+    `durable` is for tests that kill PostgreSQL: without, it may lose what it committed.
+    """
     addresses = {
         "NANO_BANANA_API_URL": emulator.url,
         "GEMINI_API_URL": emulator.url,
         "IMAGEGEN_API_PORT": str(free_port()),
     }
     plan = Plan.isolated(home, **{**addresses, **told})
-    options = Options(durable=False, flower=False, report=lambda line: None)
+    options = Options(workers=workers, durable=durable, flower=False, report=lambda line: None)
     with running(plan, options) as run:
         yield System(run, emulator)
 

@@ -169,6 +169,62 @@ def test_reset_closes_it(breaker: Breaker) -> None:
     assert breaker.state("gemini", "submit") == "closed"
 
 
+def test_opened_by_hand_it_rests_and_is_probed(breaker: Breaker, clock: ManualClock) -> None:
+    """An operator's `open` is like failures in a row: refused with the time to wait, then one probe closes it."""
+    breaker.open("gemini", "submit")
+    assert breaker.state("gemini", "submit") == "open"
+    assert breaker.state("gemini", "poll") == breaker.state("nanobanana", "submit") == "closed"
+    assert 0 < (opened(breaker).retry_after or 0) <= RESET
+    clock.advance(RESET + 1)
+    with breaker.call("gemini", "submit") as tell:
+        opened(breaker)
+        tell(True)
+    assert breaker.state("gemini", "submit") == "closed"
+    report(breaker, False, False)
+    assert breaker.state("gemini", "submit") == "closed"
+
+
+def test_opened_again_it_rests_anew(breaker: Breaker, clock: ManualClock) -> None:
+    """Opening what is open begins its rest again."""
+    breaker.open("gemini", "submit")
+    clock.advance(RESET - 5)
+    breaker.open("gemini", "submit")
+    clock.advance(10)
+    opened(breaker)
+    assert breaker.state("gemini", "submit") == "open"
+
+
+def test_a_probe_under_way_does_not_undo_an_open(breaker: Breaker, clock: ManualClock) -> None:
+    """The fencing token: after an operator's `open` the old probe's success closes nothing."""
+    report(breaker, False, False, False)
+    clock.advance(RESET + 1)
+    with breaker.call("gemini", "submit") as tell:
+        breaker.open("gemini", "submit")
+        tell(True)
+    assert breaker.state("gemini", "submit") == "open"
+    opened(breaker)
+
+
+def test_a_call_under_way_does_not_undo_an_open(breaker: Breaker) -> None:
+    """A call from before an operator's `open` may still end well: the circuit stays open."""
+    with breaker.call("gemini", "submit") as tell:
+        breaker.open("gemini", "submit")
+        tell(True)
+    assert breaker.state("gemini", "submit") == "open"
+
+
+def test_it_tells_how_long_it_rests(breaker: Breaker, clock: ManualClock) -> None:
+    """Seconds until the probe while it is open; 0 before and after."""
+    assert breaker.rests("gemini", "submit") == 0
+    breaker.open("gemini", "submit")
+    assert RESET - 1 <= breaker.rests("gemini", "submit") <= RESET
+    clock.advance(RESET + 1)
+    assert breaker.rests("gemini", "submit") == 0
+    breaker.open("gemini", "submit")
+    breaker.reset("gemini", "submit")
+    assert breaker.rests("gemini", "submit") == 0
+
+
 def test_calls_run_side_by_side(breaker: Breaker) -> None:
     """No lock is held during a call: four calls are inside at once."""
     together = threading.Barrier(4, timeout=10)

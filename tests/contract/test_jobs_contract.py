@@ -23,6 +23,7 @@ from tests.jobs_kit import (
     completed,
     delivered,
     facts,
+    known,
     moved,
     new_batch,
     new_job,
@@ -36,6 +37,7 @@ pytest_plugins = ["tests.stores"]
 def test_a_job_comes_back_as_it_was_admitted(store: Store) -> None:
     """Every field survives admission, with its history begun and no ledger line yet."""
     job = new_job(metadata={"a": [1, None, {"b": "é"}]}, scheduled_at=at(9), tried=("fal",), plan={"tier": "1K"})
+    job = replace(job, aliases=(uuid4(), uuid4()), replaces=uuid4(), slot_at=at(3), stopped=True)
     admitted = store.jobs.admit([job], None, worker="w1")
     assert (admitted.created, list(admitted.jobs), admitted.batch) == (True, [job], None)
     assert store.jobs.get(job.id) == job
@@ -84,6 +86,7 @@ def test_a_key_belongs_to_one_request_of_its_owner(store: Store) -> None:
 def test_a_batch_is_admitted_whole_and_once(store: Store) -> None:
     """A batch's jobs come in input order; resent by id or by key it is the first one again, all of it."""
     batch, jobs = new_batch(3, idempotency_key="k", body_sha256="one", notify_task={"name": "n", "queue": "q"})
+    batch = replace(batch, aliases=(uuid4(),))
     first = store.jobs.admit(list(reversed(jobs)), batch, worker="w1")
     assert first.created
     other, members = new_batch(3, idempotency_key="k", body_sha256="one")
@@ -133,7 +136,7 @@ def test_a_submission_commits_its_intent(store: Store) -> None:
     job = submitted(store, admit(store, provider_job_id="old", result_url="https://old"))
     assert (job.status, job.attempts, job.tried) == (Status.GENERATING, 1, ("fal",))
     assert (job.provider_job_id, job.result_url) == (None, None)
-    assert store.jobs.attempt(job.attempt_id or uuid4()) == facts(job, "submitting")
+    assert known(store, job) == facts(job, "submitting")
     assert store.ledger(job.id) == [("reserve", CENTS, job.attempt_id)]
     back = step(job, MoveName.REPEAT, 1, stage=Stage.GENERATE, facts=facts(job, "not_sent"))
     again = submitted(store, moved(store, back), 2)
@@ -151,7 +154,7 @@ def test_facts_outlive_a_lost_job(store: Store) -> None:
     )
     late = step(job, MoveName.ACCEPT, 2, stage=Stage.POLL, facts=told, entries=entries)
     assert store.jobs.apply(late) is None
-    assert store.jobs.attempt(told.attempt_id) == told
+    assert known(store, job) == told
     assert [kind for kind, _, _ in store.ledger(job.id)] == ["reserve", "waste"]
     assert store.jobs.get(job.id).status is Status.CANCELLED
 
@@ -171,8 +174,7 @@ def test_not_knowing_undoes_no_knowledge(store: Store) -> None:
     job = accepted(store, admit(store))
     doubt = facts(job, "unknown", error={"code": "TEMPORARY"})
     moved(store, step(job, MoveName.FAIL, 1, facts=doubt, changes={"error_code": "DEADLINE_EXCEEDED"}))
-    known = store.jobs.attempt(doubt.attempt_id)
-    assert known == facts(job, "accepted", provider_job_id="p1", error={"code": "TEMPORARY"})
+    assert known(store, job) == facts(job, "accepted", provider_job_id="p1", error={"code": "TEMPORARY"})
 
 
 def test_a_late_answer_never_moves_a_newer_attempt(store: Store) -> None:
@@ -182,7 +184,7 @@ def test_a_late_answer_never_moves_a_newer_attempt(store: Store) -> None:
     moved(store, step(job, MoveName.REPEAT, 1, stage=Stage.GENERATE, facts=facts(job, "unknown")))
     newer = submitted(store, job, 2)
     assert store.jobs.apply(step(job, MoveName.ACCEPT, 3, stage=Stage.POLL, facts=old)) is None
-    assert store.jobs.attempt(old.attempt_id) == old
+    assert known(store, replace(job, attempt_id=old.attempt_id)) == old
     assert store.jobs.get(job.id) == newer
 
 
@@ -304,6 +306,8 @@ def test_pages_follow_each_other_without_gaps(store: Store) -> None:
     assert {job.owner for job in owned} == {"bob"}
     assert list(store.jobs.list(JobFilter(status="completed"))[0]) == []
     moved(store, step(jobs[0], MoveName.FAIL, changes={"error_code": "TEMPORARY"}))
+    other = admit(store, replaces=jobs[0].id)
+    assert [job.id for job in store.jobs.list(JobFilter(replaces=jobs[0].id))[0]] == [other.id]
     assert [job.id for job in store.jobs.list(JobFilter(code="TEMPORARY", job_type="master_asset"))[0]] == [jobs[0].id]
 
 

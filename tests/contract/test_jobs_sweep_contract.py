@@ -9,7 +9,7 @@ from uuid import uuid4
 from imagegen.jobs import Job
 from imagegen.records import Polled
 from imagegen.states import MoveName, Stage, Status
-from tests.jobs_kit import CENTS, GRACE, Store, accepted, admit, at, claimed, delivered, moved, step, submitted
+from tests.jobs_kit import CENTS, GRACE, Store, accepted, admit, at, attempt, claimed, delivered, moved, step, submitted
 
 pytest_plugins = ["tests.stores"]
 
@@ -142,23 +142,22 @@ def test_a_found_picture_moves_its_job_to_the_download(store: Store) -> None:
     assert (job.id, job.status, job.stage) == (ready.id, Status.UPLOADING, Stage.DOWNLOAD)
     assert (job.next_run_at, job.result_url, job.waiting_for) == (at(31) + GRACE, "https://p/1.png", None)
     assert (job.cost_credits, job.billed, job.updated_at) == (Decimal("0.05"), "yes", at(31))
-    known = store.jobs.attempt(ready.attempt_id or uuid4())
-    assert known is not None
-    assert (known.state, known.result_url, known.provider_job_id) == ("succeeded", "https://p/1.png", "p1")
-    assert (known.actual, known.usage) == (Decimal("0.05"), {"images": 1})
+    bought = attempt(store, ready)
+    assert (bought.state, bought.result_url, bought.provider_job_id) == ("succeeded", "https://p/1.png", "p1")
+    assert (bought.actual, bought.usage, bought.collect_at) == (Decimal("0.05"), {"images": 1}, None)
     assert store.jobs.history(job.id)[-1].move == "deliver"
     assert list(store.jobs.latencies("fal", "nano-banana")) == [31.0]
     assert store.jobs.get(running.id).status is Status.GENERATING
 
 
 def test_a_picture_found_after_the_end_is_remembered(store: Store) -> None:
-    """The job was cancelled during the poll: it stays so, but the attempt knows its picture and cost."""
+    """The job was cancelled during the poll: it stays so, the attempt knows its picture, which is to be collected."""
     job = accepted(store, admit(store))
     moved(store, step(job, MoveName.CANCEL, 30))
     assert polled(store, seen(job, 40, "https://p/1.png", CENTS)) == []
-    known = store.jobs.attempt(job.attempt_id or uuid4())
-    assert known is not None
-    assert (known.state, known.result_url, known.actual) == ("succeeded", "https://p/1.png", CENTS)
+    bought = attempt(store, job)
+    assert (bought.state, bought.result_url, bought.actual) == ("succeeded", "https://p/1.png", CENTS)
+    assert bought.collect_at == at(31)
     assert store.jobs.get(job.id).status is Status.CANCELLED
 
 

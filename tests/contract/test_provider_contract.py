@@ -15,9 +15,10 @@ from PIL import Image
 from imagegen.catalog import load
 from imagegen.clock import SystemClock
 from imagegen.emulator import Emulator
-from imagegen.errors import ArtifactExpired, BadArtifact, ImagegenError
+from imagegen.errors import ArtifactExpired, BadArtifact, ImagegenError, Temporary
 from imagegen.providers import gemini, nanobanana
 from imagegen.providers.base import (
+    UNKNOWN_ORDER,
     Accepted,
     Delivered,
     Failed,
@@ -356,3 +357,20 @@ def test_credit_is_told_or_not_known(provider: Provider) -> None:
     credit = provider.credit()
     assert credit is None or credit > 0
     assert (credit is None) == (provider.name == "gemini")
+
+
+def test_an_order_of_nobody_is_told_from_one_that_is_not_ready(
+    accept: Callable[..., tuple[Provider, Accepted]],
+) -> None:
+    """Asked for an id that the account does not have, the provider says so: a callback that names it proves nothing."""
+    provider, _ = accept("stuck")
+    with pytest.raises(Temporary) as caught:
+        provider.poll("task-of-nobody")
+    assert caught.value.details[UNKNOWN_ORDER] is True
+
+
+def test_what_is_no_callback_names_no_order(provider: Provider) -> None:
+    """Bodies of any shape are read without an error."""
+    bodies: tuple[Any, ...] = (None, 7, "t", [], {}, {"data": None}, {"data": []}, {"data": {"taskId": ["t"]}})
+    for body in bodies:
+        assert provider.callback_task(body) is None

@@ -8,16 +8,20 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import redis
 
 from imagegen.clock import SystemClock
-from imagegen.errors import Temporary
+from imagegen.embedded.home import Home
+from imagegen.embedded.redis import redis_child
+from imagegen.embedded.supervisor import Child
+from imagegen.errors import PartUnavailable, Temporary
 from imagegen.testing.memory import ManualClock
-from storage.breaker import PROBE_LEASE, RedisBreaker
+from storage.breaker import RedisBreaker
+from storage.circuit import AWAY_FOR, COMPLAIN_EVERY, LOOK_EVERY, PROBE_LEASE
 
 ROOT = Path(__file__).parents[2]
 START = """
@@ -219,6 +223,53 @@ def test_redis_lost_during_a_call_is_no_error(redis_url: str, namespace: str, tm
         here._client.connection_pool = there
         clock.advance(31)
         assert here.state("gemini", "submit") == "half-open"
+
+
+def test_redis_dies_and_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A real Redis killed and started again: meanwhile every call goes through at one line of log, then it counts."""
+    caplog.set_level(logging.WARNING)
+    home, clock = Home(tmp_path / "home"), ManualClock()
+    home.path.mkdir(mode=0o700)
+    child, url = redis_child(home, durable=False)
+    try:
+        with closing(RedisBreaker(url, "ns", clock, failures=1)) as here:
+            with served(child), here.call("gemini", "submit") as report:
+                report(True)
+            clock.advance(LOOK_EVERY)
+            for _ in range(10):
+                with here.call("gemini", "submit") as report:
+                    report(False)
+                clock.advance(AWAY_FOR + 1)
+                if clock.monotonic() < COMPLAIN_EVERY:
+                    assert len(caplog.records) == 1
+            for act in (here.open, here.reset):
+                with pytest.raises(PartUnavailable, match="Redis"):
+                    act("gemini", "submit")
+            clock.advance(AWAY_FOR + 1)
+            with served(child):
+                with here.call("gemini", "submit") as report:
+                    report(False)
+                assert here.state("gemini", "submit") == "open"
+                with pytest.raises(Temporary), here.call("gemini", "submit"):
+                    pytest.fail("a call was let through")
+    finally:
+        home.remove_short_folders()
+
+
+@contextmanager
+def served(child: Child) -> Iterator[None]:
+    """The child's Redis answers inside and is killed at the end, its data with it."""
+    process = subprocess.Popen(child.command, cwd=child.cwd, env=dict(child.env), stdout=subprocess.DEVNULL)
+    assert child.ready is not None
+    try:
+        deadline = time.monotonic() + 20
+        while not child.ready():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_calm_circuit_costs_no_command(redis_url: str, namespace: str) -> None:

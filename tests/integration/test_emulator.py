@@ -135,6 +135,70 @@ def test_a_broken_connection_leaves_no_answer(
     assert session.post(emulator.url + path, json=body, timeout=10).status_code == 200
 
 
+@pytest.mark.parametrize(("path", "body"), [(SECOND, ORDER), (GEMINI, TURN)], ids=["nanobanana", "gemini"])
+def test_a_connection_can_be_reset_before_the_order_is_read(
+    emulator: Emulator, session: requests.Session, path: str, body: dict[str, Any]
+) -> None:
+    """The caller sees a reset; nothing was read, counted or charged, and the next order is served."""
+    rule = emulator.fault("reset", times=1)
+    with pytest.raises(requests.ConnectionError, match="reset"):
+        session.post(emulator.url + path, json=body, timeout=10)
+    assert (rule.fired, emulator.ledger()["count"], emulator.ledger()["submissions"]) == (1, 0, 0)
+    assert session.post(emulator.url + path, json=body, timeout=10).status_code == 200
+
+
+def test_a_server_error_charges_nothing(emulator: Emulator, session: requests.Session) -> None:
+    """500 and 503 take no money from either provider."""
+    for status, path, body in ((500, SECOND, ORDER), (503, GEMINI, TURN)):
+        emulator.fault("server_error", times=1, status=status)
+        assert session.post(emulator.url + path, json=body, timeout=10).status_code == status
+    assert emulator.ledger()["count"] == 0
+
+
+def test_nobody_listens_for_a_while(emulator: Emulator, session: requests.Session) -> None:
+    """Connections are refused and open ones break; afterwards the same address serves, with its books and tasks."""
+    task = order(session, emulator)["data"]["taskId"]
+    with emulator.refusing():
+        with pytest.raises(requests.ConnectionError):
+            order(session, emulator)
+        with pytest.raises(requests.ConnectionError, match="refused"):
+            requests.post(emulator.url + SECOND, json=ORDER, headers=HEADERS, timeout=10)
+    assert record(session, emulator, task)["successFlag"] == 1
+    assert emulator.ledger()["count"] == 1
+
+
+@pytest.mark.parametrize(("path", "body"), [(SECOND, ORDER), (GEMINI, TURN)], ids=["nanobanana", "gemini"])
+def test_a_slow_answer_is_charged_at_once(
+    emulator: Emulator, session: requests.Session, path: str, body: dict[str, Any]
+) -> None:
+    """`hang` takes the money first and answers whoever still waits after its seconds."""
+    emulator.fault("hang", times=1, seconds=0.4)
+    with ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        answer = pool.submit(session.post, emulator.url + path, json=body, timeout=10)
+        until(lambda: emulator.ledger()["count"] == 1)
+        assert emulator.ledger()["charges"][0]["outcome"] == "lost"
+        assert answer.result(10).status_code == 200
+        assert time.monotonic() - began >= 0.4
+    assert emulator.ledger()["charges"][0]["outcome"] == "delivered"
+
+
+def test_orders_beyond_the_limit_are_turned_away(session: requests.Session) -> None:
+    """The third order within the window gets 429 and costs nothing; the books tell when each came."""
+    with Emulator(plain=True, limits="nanobanana=2/h,gemini=1/h") as emulator:
+        assert [order(session, emulator)["code"] for _ in range(3)] == [200, 200, 429]
+        answers = [session.post(emulator.url + GEMINI, json=TURN, timeout=10) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 429]
+        books = session.get(f"{emulator.url}/__ledger", timeout=10).json()
+        assert (books["count"], books["limited"]) == (3, 2)
+        assert {name: (len(one["taken"]), len(one["refused"])) for name, one in books["limits"].items()} == {
+            "gemini": (1, 1),
+            "nanobanana": (2, 1),
+        }
+        emulator.reset()
+        assert order(session, emulator)["code"] == 200
+
+
 def test_an_answer_nobody_waited_for_stays_lost(session: requests.Session) -> None:
     """A caller that gives up while Gemini draws has paid for a lost answer; a patient one gets it after the latency."""
     with Emulator(latency=0.4, plain=True) as emulator:
@@ -154,6 +218,25 @@ def test_a_webhook_is_posted_and_tried_again(emulator: Emulator, session: reques
         assert [body["data"]["taskId"] for body in inbox.bodies] == [task, task]
         assert inbox.bodies[0]["data"]["successFlag"] == 1
         assert emulator.ledger()["callbacksFailed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "params", "calls"),
+    [("lost_callback", {}, 0), ("duplicate_callback", {"copies": 2}, 2), ("late_callback", {"seconds": 0.3}, 1)],
+)
+def test_a_webhook_can_be_lost_doubled_or_late(
+    emulator: Emulator, session: requests.Session, fault: str, params: dict[str, Any], calls: int
+) -> None:
+    """Each of the three, told apart by how often and when the receiver is called."""
+    emulator.fault(fault, **params)
+    with Inbox() as inbox:
+        began = time.monotonic()
+        order(session, emulator, callBackUrl=inbox.url)
+        until(lambda: len(inbox.bodies) == calls)
+        late = time.monotonic() - began
+        time.sleep(0.1)
+        assert len(inbox.bodies) == calls
+        assert late >= params.get("seconds", 0)
 
 
 def test_an_early_webhook_is_there_before_the_answer(session: requests.Session) -> None:

@@ -38,15 +38,16 @@ def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_it_is_told_to_stop(number: signal.Signals, tmp_path: Path) -> None:
-    """It says its address, obeys a YAML script, and ends with 0 and nothing on stderr within seconds."""
+    """It says its address, obeys a YAML script and its limits, and ends with 0 and nothing on stderr within seconds."""
     script = tmp_path / "faults.yaml"
     script.write_text("- fault: maintenance\n  times: 1\n  match: {provider: nanobanana}\n")
-    with running("--faults", str(script), "--plain", "--latency", "lognormal:1:0.2") as (process, address):
+    options = ("--plain", "--latency", "lognormal:1:0.2", "--limit", "nanobanana=2/h", "--limit", "gemini=1/s")
+    with running("--faults", str(script), *options) as (process, address):
         answers = [
             requests.post(address + SUBMIT, json={"prompt": "x"}, headers={"Authorization": "Bearer k"}, timeout=10)
-            for _ in range(2)
+            for _ in range(3)
         ]
-        assert [answer.json()["code"] for answer in answers] == [455, 200]
+        assert [answer.json()["code"] for answer in answers] == [455, 200, 429]
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
         assert (process.returncode, out, err) == (0, "", "")
@@ -57,6 +58,8 @@ def test_the_command_serves_until_it_is_told_to_stop(number: signal.Signals, tmp
     [
         (["--latency", "soon"], 2, "lognormal"),
         (["--funds", "much"], 2, "US dollars"),
+        (["--limit", "gemini=fast"], 2, "no rate limit"),
+        (["--limit", "gemini=1/s", "--limit", "fal=1/s"], 2, "not emulated"),
         (["--faults", "{folder}/bad.json"], 2, "explode"),
         (["--port", "{busy}"], 3, "cannot listen"),
     ],

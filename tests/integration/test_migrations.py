@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import fields
+from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,6 +16,8 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from imagegen.errors import PartUnavailable
 from imagegen.jobs import Batch, Job
 from storage import migrate
+from storage.engine import Database
+from storage.jobs import PostgresJobs
 from storage.tables import BATCHES, JOBS, METADATA
 
 REPORTED = [
@@ -128,3 +132,54 @@ def test_the_tables_hold_the_librarys_fields() -> None:
     assert {field.name for field in fields(Job)} == set(JOBS.c.keys())
     assert {field.name for field in fields(Batch)} == set(BATCHES.c.keys())
     assert JOBS.c.keys()[: len(REPORTED)] == REPORTED
+
+
+FILLERS = {
+    "uuid": str(uuid4()),
+    "text": "x",
+    "integer": 1,
+    "bigint": 1,
+    "boolean": False,
+    "jsonb": "{}",
+    "timestamp with time zone": "2026-01-01T00:00:00Z",
+    "numeric": 1,
+}
+LAWFUL = {"status": "queued", "stage": "generate", "billed": "no", "state": "accepted", "tried": "[]"}
+
+
+def fill(connection: Connection, schema: str, table: str, **given: object) -> None:
+    """One row with a lawful value in every column that demands one."""
+    columns = connection.execute(
+        text(
+            "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = :schema"
+            " AND table_name = :table AND is_nullable = 'NO' AND is_identity = 'NO'"
+        ),
+        {"schema": schema, "table": table},
+    ).all()
+    row = {name: LAWFUL.get(name, FILLERS[kind]) for name, kind in columns} | given
+    names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+    connection.execute(text(f"INSERT INTO {schema}.{table} ({names}) VALUES ({values})"), row)
+
+
+def test_rows_of_the_first_release_are_taken_along(database_url: str, connection: Connection) -> None:
+    """An upgrade with jobs, batches and attempts in the tables: each new column has its value, and all can be read."""
+    first_release, found, _ = migrate.sql(database_url, "lived_in").partition("-- Running upgrade 0001 ->")
+    assert found
+    connection.connection.cursor().execute(first_release + "COMMIT;")
+    connection.execute(text("RESET search_path"))
+    assert migrate.pending(database_url, "lived_in")
+    ids = {name: uuid4() for name in ("batch", "job", "attempt")}
+    fill(connection, "lived_in", "imagegen_batches", id=ids["batch"])
+    moment = FILLERS["timestamp with time zone"]
+    member = {"id": ids["job"], "batch_id": ids["batch"], "batch_index": 0, "next_run_at": moment}
+    fill(connection, "lived_in", "image_generation_jobs", **member)
+    fill(connection, "lived_in", "imagegen_attempts", id=ids["attempt"], job_id=ids["job"])
+    migrate.upgrade(database_url, "lived_in")
+    assert not migrate.pending(database_url, "lived_in")
+    with closing(Database(database_url, "lived_in")) as database:
+        jobs = PostgresJobs(database)
+        batch, (job,) = jobs.get_batch(ids["batch"])
+        attempt = jobs.attempt(ids["attempt"])
+    assert attempt is not None
+    assert (job.id, job.aliases, job.stopped, job.slot_at, job.replaces) == (ids["job"], (), False, None, None)
+    assert (batch.aliases, attempt.collects, attempt.collect_at) == ((), 0, None)

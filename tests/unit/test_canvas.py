@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,8 @@ from imagegen import policies
 from imagegen.jobs import Job
 from imagegen.outcomes import Advance, Finish, Lost, Outcome, Park
 from imagegen.states import Stage, Status
-from tasks.canvas import LINKS, CeleryHints, abandon, continuation, follow, image_chain, name_of, remaining
+from imagegen.testing.memory import ManualClock
+from tasks.canvas import LINKS, CeleryHints, abandon, continuation, follow, image_chain, name_of, remaining, urgency
 from tests.jobs_kit import new_job
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -25,6 +26,10 @@ CHORD = {"task": "imagegen.finish_batch"}
 def app() -> Celery:
     """An application that nobody connects."""
     return Celery("test", broker="memory://", backend=None, set_as_current=False)
+
+
+def hints(app: Celery) -> CeleryHints:
+    return CeleryHints(app, ManualClock(AT))
 
 
 def links(*stages: Stage) -> list[dict[str, Any]]:
@@ -112,7 +117,7 @@ def test_a_resumed_job_keeps_its_place_in_the_batch(app: Celery, stage: Stage, c
     """Whichever stage stored the rest of its chain, and wherever the job went back to: the last link has the chord."""
     upload = {**links(Stage.UPLOAD)[0], "options": {"chord": CHORD}}
     behind = {Stage.GENERATE: links(Stage.POLL, Stage.DOWNLOAD), Stage.DOWNLOAD: []}
-    resumed = CeleryHints(app).resumed(job_at(stage, continuation={"chain": [upload, *behind[claimed]]}))
+    resumed = hints(app).resumed(job_at(stage, continuation={"chain": [upload, *behind[claimed]]}))
     first = Stage.GENERATE if stage is Stage.RECONCILE else stage
     assert names(resumed) == [stage.value, *LINKS[LINKS.index(first) + 1 :]]
     last = resumed if stage is Stage.UPLOAD else resumed.options["chain"][0]
@@ -123,7 +128,7 @@ def test_a_resumed_job_keeps_its_place_in_the_batch(app: Celery, stage: Stage, c
 @pytest.mark.parametrize("stage", list(Stage))
 def test_a_job_without_a_continuation_is_rebuilt(app: Celery, stage: Stage, stored: dict[str, Any] | None) -> None:
     """Nothing stored, or lost with Redis: a chain from its stage to the upload, without a chord."""
-    resumed = CeleryHints(app).resumed(job_at(stage, continuation=stored))
+    resumed = hints(app).resumed(job_at(stage, continuation=stored))
     first = Stage.GENERATE if stage is Stage.RECONCILE else stage
     assert names(resumed) == [stage.value, *LINKS[LINKS.index(first) + 1 :]]
     assert not any(link["options"].get("chord") for link in [resumed, *resumed.options["chain"]])
@@ -132,11 +137,27 @@ def test_a_job_without_a_continuation_is_rebuilt(app: Celery, stage: Stage, stor
 def test_polls_are_hinted_at_in_chunks(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty ids in one message; every other job gets its own."""
     sent: list[Any] = []
-    monkeypatch.setattr("tasks.canvas._publish", sent.append)
+    monkeypatch.setattr(CeleryHints, "_publish", lambda self, message, jobs: sent.append(message))
     polls = [new_job(stage=Stage.POLL, status=Status.GENERATING) for _ in range(policies.POLL_CHUNK * 2 + 1)]
-    CeleryHints(app).jobs([*polls, job_at(Stage.UPLOAD), job_at(Stage.GENERATE, Status.QUEUED)])
+    hints(app).jobs([*polls, job_at(Stage.UPLOAD), job_at(Stage.GENERATE, Status.QUEUED)])
     chunks = [one for one in sent if one.task == "imagegen.poll"]
     assert sorted(len(one.args[0]) for one in chunks) == [1, policies.POLL_CHUNK, policies.POLL_CHUNK]
     assert {key for one in chunks for key in one.args[0]} == {str(job.id) for job in polls}
     assert {one.task for one in sent} == {"imagegen.poll", "imagegen.upload", "imagegen.generate"}
     assert not any(one.options.get("chain") for one in chunks)
+
+
+@pytest.mark.parametrize(
+    ("priority", "minutes", "wanted"),
+    [(0, 0, 0), (5, 0, 5), (9, 0.99, 9), (9, 1, 8), (9, 9, 0), (5, 60, 0), (0, 60, 0), (9, -5, 9)],
+)
+def test_waiting_lifts_a_message(priority: int, minutes: float, wanted: int) -> None:
+    """One step a minute, never beyond 0 and 9, whatever the clocks of two hosts differ by."""
+    job = new_job(priority=priority, created_at=AT - timedelta(minutes=minutes))
+    assert urgency(job, AT) == wanted
+
+
+def test_a_scheduled_job_waits_from_its_time_on() -> None:
+    """The days before the time it asked for are no waiting."""
+    job = new_job(priority=9, created_at=AT - timedelta(days=2), scheduled_at=AT - timedelta(minutes=2))
+    assert urgency(job, AT) == 7

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imagegen.emulator.faults import POLL, SUBMIT, Faults, Moment, Rule
+from imagegen.emulator.faults import CREDIT, POLL, SUBMIT, Faults, Moment, Rule
 from imagegen.emulator.latency import Latency
 from imagegen.emulator.ledger import Charge, Ledger
 from imagegen.emulator.outbound import is_loopback
@@ -39,6 +39,9 @@ def hits(faults: Faults, count: int, prompt: str = "a fox") -> list[str | None]:
         ({"fault": "refusal", "match": {"provider": "acme"}}, "match.provider"),
         ({"fault": "stuck", "match": {"provider": "gemini"}}, "fault"),
         ({"fault": "hang", "minutes": 3}, "minutes"),
+        ({"fault": "refusal", "match": {"route": "any"}}, "match.route"),
+        ({"fault": "reset", "match": {"prompt_contains": "fox"}}, "match.prompt_contains"),
+        ({"fault": "reset", "match": {"route": "file"}}, "match.route"),
     ],
 )
 def test_a_rule_that_could_never_strike_is_refused(rule: dict[str, Any], field: str) -> None:
@@ -80,6 +83,25 @@ def test_chance_is_seeded() -> None:
     assert hits(first, 400) == struck
 
 
+def test_a_provider_can_be_down_for_a_while() -> None:
+    """A rule with `for_seconds` and route `any` strikes every route from its first hit on, until its time is over."""
+    now = [100.0]
+    rule = {"fault": "server_error", "match": {"provider": "nanobanana", "route": "any"}, "for_seconds": 30}
+    faults = Faults(SUPPORTED, [rule], lambda: now[0])
+
+    def struck(provider: str, role: str) -> bool:
+        return faults.first(Moment.ANSWER, provider, role, "/x") is not None
+
+    now[0] = 500.0
+    assert [struck("nanobanana", SUBMIT), struck("nanobanana", POLL), struck("gemini", SUBMIT)] == [True, True, False]
+    now[0] = 529.9
+    assert struck("nanobanana", CREDIT)
+    now[0] = 530.0
+    assert not struck("nanobanana", SUBMIT)
+    faults.reset()
+    assert struck("nanobanana", SUBMIT)
+
+
 def test_reset_goes_back_to_the_first_script() -> None:
     """Rules added later go, those it was started with may strike again; clear removes all."""
     faults = script(Rule("refusal", times=1))
@@ -101,7 +123,7 @@ def test_a_bad_rule_adds_none_of_its_list() -> None:
 
 def test_a_rule_tells_itself_as_it_was_given() -> None:
     """A rule's document reads back as the same rule, with its hits beside it."""
-    faults = script({"fault": "hang", "match": {"route": "poll"}, "seconds": 5, "times": 3})
+    faults = script({"fault": "hang", "match": {"route": "poll"}, "seconds": 5, "times": 3, "for_seconds": 9})
     document = faults.documents()[0]
     assert (document["match"], document["seconds"], document["fired"]) == ({"route": "poll"}, 5, 0)
     assert read_rules(document)[0].document() == document

@@ -15,6 +15,7 @@ from imagegen.emulator.ledger import Ledger
 from imagegen.emulator.outbound import Outbound
 from imagegen.emulator.wire import Reply, Request
 from imagegen.emulator.world import World, furnish
+from imagegen.providers.nanobanana import NanoBanana as Provider
 
 ROOT = "/api/v1/nanobanana"
 SECOND: dict[str, Any] = {"prompt": "Mira, a pilot", "aspectRatio": "16:9", "resolution": "1K"}
@@ -282,6 +283,26 @@ def test_webhooks_can_come_twice_never_or_too_early(fault: str, posted: int, pla
     desk.order({**SECOND, "callBackUrl": "http://127.0.0.1:1/"})
     assert (len(desk.posted), len(desk.planned)) == (posted, planned)
     assert all(body["data"]["successFlag"] == 1 for _, body in desk.posted)
+
+
+def test_a_webhook_can_be_late() -> None:
+    """It comes the scripted seconds after the picture is ready."""
+    desk = Desk(latency=5)
+    desk.fault(fault="late_callback", seconds=40)
+    desk.order({**SECOND, "callBackUrl": "http://127.0.0.1:1/"})
+    assert [delay for delay, _, _ in desk.planned] == [45]
+
+
+@pytest.mark.parametrize("fault", [None, "async_failure"])
+@pytest.mark.parametrize(("endpoint", "body"), [("generate", FIRST), ("generate-pro", SECOND), ("generate-2", SECOND)])
+def test_every_webhook_names_its_order(endpoint: str, body: dict[str, Any], fault: str | None) -> None:
+    """The provider's file reads the order's id from each endpoint's own shape, of success and of failure."""
+    desk = Desk()
+    if fault:
+        desk.fault(fault=fault)
+    task = desk.order({**body, "callBackUrl": "http://127.0.0.1:1/"}, endpoint)
+    provider: Any = Provider(transport=None, catalog=None, clock=None, url="", key=str)  # type: ignore[arg-type]
+    assert provider.callback_task(json.loads(desk.planned[0][2]())) == task
 
 
 @pytest.mark.parametrize("fault", ["html_file", "truncated_file", "wrong_file", "missing_file"])

@@ -125,6 +125,26 @@ def test_of_two_waits_the_longer_is_obeyed(
     assert answer.error.retry_after == wait
 
 
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"Retry-After": "Sat, 21 Nov 2026 12:01:30 GMT"}, 90.0),
+        ({"retry-after-ms": "850"}, 12.5),
+        ({"retry-after-ms": "15500"}, 15.5),
+        ({"Retry-After": "inf"}, 12.5),
+    ],
+)
+@pytest.mark.parametrize("status", [(429, "RESOURCE_EXHAUSTED"), (503, "UNAVAILABLE")])
+def test_every_form_of_a_wait_is_obeyed(
+    http: responses.RequestsMock, provider: Gemini, status: tuple[int, str], headers: dict[str, str], wait: float
+) -> None:
+    """A moment and milliseconds count beside the body's `RetryInfo`, of a limit as of an overloaded model."""
+    told = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "12.5s"}
+    answer = answered(http, provider, refusal(*status, "wait", told), status=status[0], headers=headers)
+    assert isinstance(answer, Rejected)
+    assert answer.error.retry_after == wait
+
+
 @pytest.mark.parametrize("delay", ["34s", None])
 def test_a_day_s_quota_waits_for_midnight_in_california(
     http: responses.RequestsMock, provider: Gemini, delay: str | None

@@ -91,7 +91,7 @@ def test_a_store_that_cannot_be_asked_for_the_cache_only_delays(world: World, er
     second = world.job(fingerprint="f")
     world.blobs.strikes["head"] = error
     rest = parked(world.stage(second))
-    assert rest.until <= world.clock.now() + policies.LEASES["generate"] / 10
+    assert rest.until <= world.clock.now() + policies.LEASE / 10
     (done,) = world.live(second)
     assert (done.cache_hit, world.shop.calls) == (True, 1)
     world.closes()
@@ -255,6 +255,6 @@ def test_the_callback_address_names_the_attempt(world: World) -> None:
     world.live(job)
     first, second = world.shop.callback_urls
     assert first is not None
-    assert first.startswith("https://us.test/api/webhooks/nanobanana?attempt=")
+    assert first.startswith("https://us.test/api/webhooks/nano-banana?attempt=")
     assert first != second
     world.closes()

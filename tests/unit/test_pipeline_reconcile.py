@@ -6,6 +6,7 @@ import pytest
 
 from imagegen import layout, policies
 from imagegen.errors import NotFound, PartUnavailable, StorageError, Temporary
+from imagegen.jobs import Job
 from imagegen.outcomes import Finish, Lost
 from imagegen.providers.base import Accepted, Rejected, Unknown
 from imagegen.states import MoveName, Stage, Status
@@ -32,6 +33,7 @@ def test_a_lost_answer_without_proof_is_the_end(world: World) -> None:
 def test_a_lost_answer_waits_for_its_proof(world: World, proof: bool) -> None:
     """With a window: the job rests, whoever hints; then the bytes are found and used, or the job ends in doubt."""
     world.studio.reconcile_window = 45
+    object.__setattr__(world.services, "callback_base_url", "https://us.test")
     world.studio.submissions = [Unknown(error=Temporary("reset"))]
     job = world.job("gemini")
     rest = parked(world.stage(job))
@@ -236,7 +238,7 @@ def test_a_late_order_number_still_counts(world: World) -> None:
     """The lease ran out during the call, the job went to reconcile: the answer takes it from there."""
 
     def slow() -> None:
-        world.clock.advance(policies.LEASES["submit"].total_seconds() + 1)
+        world.clock.advance(policies.LEASE.total_seconds() + 1)
         assert world.sweep() == [job.id]
 
     world.shop.meanwhile = slow
@@ -249,29 +251,20 @@ def test_a_late_order_number_still_counts(world: World) -> None:
 def test_a_late_picture_reopens_a_job_that_was_given_up(world: World) -> None:
     """Given up in doubt while the call was under way: the paid picture is used, the doubt becomes a settlement."""
 
-    def slow() -> None:
-        world.clock.advance(policies.LEASES["submit"].total_seconds() + 1)
-        world.sweep()
-        assert isinstance(world.stage(job), Finish)
-
-    world.studio.meanwhile = slow
+    world.studio.meanwhile = lambda: given_up(world, job)
     job = world.job("gemini")
-    assert isinstance(world.chain(job), Finish)
-    done = world.now(job)
+    assert isinstance(world.chain(job), Lost)
+    assert world.now(job).error_code == "SUBMISSION_UNKNOWN"
+    world.sweep()
+    (done,) = world.live(job)
     assert (done.status, done.error_code, done.cost_uncertain) == (Status.COMPLETED, None, None)
     assert world.kinds(job) == ["reserve", "uncertain", "settle"]
     world.closes()
 
 
 def test_a_late_order_number_is_kept_for_a_job_that_ended(world: World) -> None:
-    """What the call taught us is written to its attempt, though the job was given up."""
-
-    def slow() -> None:
-        world.clock.advance(policies.LEASES["submit"].total_seconds() + 1)
-        world.sweep()
-        world.stage(job)
-
-    world.shop.meanwhile = slow
+    """What the call taught us is written to its attempt, though the job was given up; its picture is then asked for."""
+    world.shop.meanwhile = lambda: given_up(world, job)
     world.shop.submissions = [Accepted(provider_job_id="late")]
     job = world.job()
     assert isinstance(world.stage(job), Lost)
@@ -279,4 +272,36 @@ def test_a_late_order_number_is_kept_for_a_job_that_ended(world: World) -> None:
     known = world.store.jobs.attempt(failed.attempt_id or job.id)
     assert known is not None
     assert (failed.status, known.state, known.provider_job_id) == (Status.FAILED, "accepted", "late")
+    world.sweep()
+    assert world.live(job)[0].status is Status.COMPLETED
+    world.closes()
+
+
+def given_up(world: World, job: Job) -> None:
+    """The lease runs out without a sign of life, so does the time for proof, and the job ends in doubt."""
+    world.clock.advance(policies.LEASE.total_seconds() + 1)
+    world.sweep()
+    assert parked(world.stage(job)).reason == "reconcile"
+    world.clock.advance(policies.SETTLING + 1)
+    world.sweep()
+    assert isinstance(world.stage(job), Finish)
+
+
+def test_a_sign_of_life_puts_reconciliation_off(world: World) -> None:
+    """A worker cut off from the database for longer than its lease shows that it is alive: its answer is waited for."""
+
+    def cut_off() -> None:
+        world.clock.advance(policies.LEASE.total_seconds() + 1)
+        world.sweep()
+        assert parked(world.stage(job)).reason == "reconcile"
+        for _ in range(10):
+            world.store.jobs.renew(world.services.heartbeat.held, until=world.clock.now() + policies.LEASE)
+            world.clock.advance(policies.HEARTBEAT)
+            assert world.sweep() == []
+            assert isinstance(world.stage(job), Lost)
+
+    world.shop.meanwhile = cut_off
+    job = world.job()
+    assert parked(world.stage(job)).reason == "provider"
+    assert world.live(job)[0].status is Status.COMPLETED
     world.closes()

@@ -237,7 +237,7 @@ def test_any_order_of_doubled_messages_buys_what_is_allowed(
 
     def meanwhile() -> None:
         for one in during:
-            world.clock.advance(policies.LEASES["submit"].total_seconds() + 1 if one == "lease" else 0)
+            world.clock.advance(policies.LEASE.total_seconds() + 1 if one == "lease" else 0)
             _mixed_in(world, job, one)
 
     shop.meanwhile = meanwhile

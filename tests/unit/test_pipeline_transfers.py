@@ -266,7 +266,7 @@ def test_a_worker_without_its_lease_ends_nothing(world: World, answer: bytes | I
 
     def slow(url: str, *, max_bytes: int, total: float) -> object:
         world.web.fetch = fetch  # type: ignore[method-assign]
-        world.clock.advance(policies.LEASES["download"].total_seconds() + 1)
+        world.clock.advance(policies.LEASE.total_seconds() + 1)
         world.sweep()
         assert isinstance(world.stage(job), Advance)
         world.web.answers = [answer]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,10 @@ class Doorman:
         """Still running, or the key refused."""
         self._check()
         return Running()
+
+    def callback_task(self, body: Any) -> str | None:
+        """The body itself."""
+        return str(body)
 
     def credit(self) -> Decimal | None:
         """One, or the key refused."""

@@ -39,9 +39,11 @@ def test_a_status_is_live_or_an_end() -> None:
 
 @RULES
 def test_only_an_owner_or_a_proof_leaves_an_end(name: MoveName, rule: Rule) -> None:
-    """Ends are final for every move but RETRY and PROVE, and a completed job for all of them."""
-    assert name in {MoveName.RETRY, MoveName.PROVE} or rule.sources <= LIVE
-    assert Status.COMPLETED not in rule.sources
+    """Ends are final for every move but RETRY and PROVE; what is learnt after an end changes no status."""
+    afterwards = name in {MoveName.SETTLE, MoveName.REPLACE}
+    assert name in {MoveName.RETRY, MoveName.PROVE} or afterwards or rule.sources <= LIVE
+    assert not afterwards or (rule.sources <= TERMINAL and rule.target is None)
+    assert Status.COMPLETED not in rule.sources or name is MoveName.REPLACE
 
 
 @RULES

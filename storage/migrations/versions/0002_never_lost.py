@@ -26,6 +26,7 @@ def upgrade() -> None:
     _filled(ATTEMPTS, "collects", sa.Integer(), sa.text("0"))
     _partial(f"{JOBS}_paced", JOBS, ["provider", "model"], "waiting_for IN ('in_flight', 'pace')")
     _partial(f"{JOBS}_in_flight", JOBS, ["provider", "model"], "status IN ('generating', 'processing')")
+    _partial(f"{JOBS}_slots", JOBS, ["provider", "model"], "status = 'queued' AND slot_at IS NOT NULL")
     _partial(f"{JOBS}_replaces", JOBS, ["replaces"], "replaces IS NOT NULL")
     _partial(f"{ATTEMPTS}_collectable", ATTEMPTS, ["collect_at"], "collect_at IS NOT NULL")
     op.create_table(

@@ -1,0 +1,121 @@
+"""A paid picture whose job ended without it: looked for afterwards, for a while, and kept (law 3).
+
+The job was cancelled, given up in doubt, or out of time while its provider drew on. What turns up feeds the result
+cache, so that the next request for the same picture is free; a job that ended in doubt goes on with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from imagegen import images, layout, policies
+from imagegen.errors import ImagegenError, NotFound
+from imagegen.images import Picture
+from imagegen.jobs import Job
+from imagegen.ports import Services
+from imagegen.providers.base import Failed, Ready
+from imagegen.records import Attempt, Entry, EntryKind, Facts, Move, Settled
+from imagegen.retrying import tell_again
+from imagegen.states import MoveName, Stage, Status
+
+log = logging.getLogger(__name__)
+
+
+def collect(attempt_id: UUID, services: Services) -> str:
+    """Looks once; the answer is for people. What cannot be had yet is looked for again by the sweep."""
+    attempt = services.jobs.attempt(attempt_id)
+    if attempt is None:
+        return "there is no such attempt"
+    job = services.jobs.get(attempt.job_id)
+    if not job.terminal:
+        return "its job goes on"
+    if job.status is Status.COMPLETED and job.attempt_id == attempt.id:
+        services.jobs.collected(Settled(facts=Facts(attempt_id=attempt.id, state="succeeded")), at=services.clock.now())
+        return "its job has it"
+    try:
+        data = _picture(attempt, services)
+        if data is None:
+            return "nothing yet"
+        picture = images.verify(data)
+        services.blobs.put(layout.blob_key(picture.sha256), data, picture.content_type)
+    except ImagegenError as error:
+        if error.retryable:
+            return f"later: {error}"
+        return _none_to_be_had(job, attempt, error, services)
+    return _had(job, attempt, picture, services)
+
+
+def _picture(attempt: Attempt, services: Services) -> bytes | None:
+    """The picture's bytes from wherever they are, None where they are not there yet."""
+    kept = [layout.attempt_key(attempt.id)]
+    if attempt.blob_sha256 is not None:
+        kept.insert(0, layout.blob_key(attempt.blob_sha256))
+    for key in kept:
+        try:
+            return services.blobs.get(key)
+        except NotFound:
+            continue
+    if attempt.provider_job_id is None:
+        return None
+    progress = services.provider(attempt.provider).poll(attempt.provider_job_id)
+    if isinstance(progress, Failed):
+        raise type(progress.error)(progress.error.message, {**progress.error.details, "retryable": False})
+    if not isinstance(progress, Ready):
+        return None
+    limits: dict[str, Any] = {"max_bytes": policies.MAX_ARTIFACT_BYTES, "total": policies.DOWNLOAD_TOTAL}
+    return services.transport.fetch(progress.url, **limits).data
+
+
+def _had(job: Job, attempt: Attempt, picture: Picture, services: Services) -> str:
+    price = attempt.estimate if attempt.actual is None else attempt.actual
+    facts = Facts(attempt_id=attempt.id, state="succeeded", blob_sha256=picture.sha256, actual=price)
+    if job.status is Status.FAILED and job.billed == "unknown" and job.attempt_id == attempt.id:
+        proven = {
+            "blob_sha256": picture.sha256, "blob_content_type": picture.content_type, "cost_credits": price,
+            "cost_uncertain": _less(job.cost_uncertain, attempt.estimate), "billed": "yes", "failures": 0,
+        }  # fmt: skip
+        moved = _after(job, MoveName.PROVE, "late proof", services, facts=facts, changes=proven, stage=Stage.UPLOAD)
+        if moved is not None:
+            tell_again(moved, services)
+            return "its job goes on with the picture"
+    _settle(job, attempt, "waste", price, services)
+    told = {"width": picture.width, "height": picture.height, "bytes": picture.bytes}
+    settled = Settled(facts=facts, picture={**told, "content_type": picture.content_type})
+    services.jobs.collected(settled, at=services.clock.now())
+    return "kept for the next request"
+
+
+def _none_to_be_had(job: Job, attempt: Attempt, error: ImagegenError, services: Services) -> str:
+    if error.billed == "no":
+        _settle(job, attempt, "release", attempt.estimate, services)
+    facts = Facts(attempt_id=attempt.id, state="failed", error=error.document())
+    services.jobs.collected(Settled(facts=facts), at=services.clock.now())
+    log.warning("job %s: no picture is to be had of attempt %s: %s", job.id, attempt.id, error)
+    return f"none to be had: {error}"
+
+
+def _settle(job: Job, attempt: Attempt, kind: EntryKind, amount: Decimal, services: Services) -> None:
+    """What was uncertain is known: in the books, and in the job if that is what it said."""
+    if job.billed != "unknown" or job.attempt_id != attempt.id:
+        return
+    changes: dict[str, Any] = {"cost_uncertain": _less(job.cost_uncertain, attempt.estimate), "billed": "no"}
+    if kind == "waste":
+        changes |= {"billed": "yes", "cost_credits": amount}
+    entry = Entry(kind=kind, amount=amount, attempt_id=attempt.id)
+    _after(job, MoveName.SETTLE, "late proof", services, changes=changes, entries=(entry,))
+
+
+def _less(whole: Decimal | None, part: Decimal) -> Decimal | None:
+    rest = (whole or Decimal(0)) - part
+    return rest if rest > 0 else None
+
+
+def _after(job: Job, name: MoveName, cause: str, services: Services, **fields: Any) -> Job | None:
+    now = services.clock.now()
+    later = now + policies.GRACE
+    return services.jobs.apply(
+        Move(job_id=job.id, name=name, at=now, cause=cause, worker=services.worker, until=later, **fields)
+    )

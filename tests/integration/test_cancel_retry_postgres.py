@@ -1,0 +1,59 @@
+"""The stories of cancelling and of going on again, on real PostgreSQL; and a cancel that races with its worker."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from imagegen import cancelling, layout
+from imagegen.errors import Conflict
+from imagegen.jobs import Job
+from imagegen.states import Status
+from tests.jobs_kit import PostgresStore
+from tests.pipeline_parts import World
+from tests.unit import test_cancelling, test_retrying
+
+pytest_plugins = ["tests.stores"]
+
+for stories in (test_cancelling, test_retrying):
+    for name, story in vars(stories).items():
+        if name.startswith("test_"):
+            globals()[name] = story
+
+
+@pytest.fixture
+def world(postgres: PostgresStore) -> World:
+    """The jobs in PostgreSQL, the rest in memory."""
+    return World(postgres)
+
+
+@pytest.mark.parametrize("provider", ["nanobanana", "gemini"])
+def test_a_cancel_that_races_with_its_worker_tells_the_truth(world: World, provider: str) -> None:
+    """Both at once, ten times: the job ends once, completed or cancelled, and the books agree with the charges."""
+    for _ in range(10):
+        job = world.job(provider)
+        with ThreadPoolExecutor(2) as both:
+            working, cancelling_ = both.submit(worked, world, job), both.submit(cancelled, world, job)
+            working.result()
+            cancelling_.result()
+        (ended,) = world.live(job)
+        assert ended.status in {Status.COMPLETED, Status.CANCELLED}
+        published = world.files.head(layout.picture_keys(job).picture) is not None
+        assert published is (ended.status is Status.COMPLETED)
+        bought = world.kinds(job)[-1:] in (["settle"], ["waste"])
+        assert (ended.billed == "yes") is bought
+    world.closes()
+
+
+def worked(world: World, job: Job) -> None:
+    """The worker's part, as far as it comes."""
+    world.chain(job)
+
+
+def cancelled(world: World, job: Job) -> None:
+    """The owner's part."""
+    try:
+        cancelling.cancel(job.id, world.services)
+    except Conflict:
+        assert world.now(job).status is Status.COMPLETED

@@ -1,0 +1,313 @@
+"""Going on with a failed job: where it failed, for nothing where a paid picture exists, and never by accident."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from imagegen import collecting, endings, retrying
+from imagegen.errors import (
+    ArtifactExpired,
+    Conflict,
+    ContentRefused,
+    DeadlineExceeded,
+    GenerationFailed,
+    ImagegenError,
+    NotFound,
+    PurchaseNeeded,
+    StorageError,
+)
+from imagegen.jobs import Job
+from imagegen.providers.base import Accepted, Delivered, Failed, Rejected, Running, Unknown
+from imagegen.records import Attempt
+from imagegen.retrying import plan_retry, retry, retry_batch
+from imagegen.states import BatchStatus, Stage, Status
+from tests.jobs_kit import CENTS, NOW, at, new_batch, new_job
+from tests.pipeline_parts import PAID, World
+
+pytest_plugins = ["tests.worlds"]
+
+FULL = StorageError("no space", {"retryable": False})
+
+
+def failed_at(world: World, prefix: str, **fields: Any) -> Job:
+    """A job whose picture was paid and could not be kept below this prefix of the object store."""
+    world.blobs.refused[prefix] = FULL
+    (job,) = world.live(world.job(**fields))
+    assert job.status is Status.FAILED
+    world.blobs.refused.clear()
+    return job
+
+
+def continued(world: World, job: Job, **how: Any) -> Job:
+    """The job at its next end, after its owner had it continued."""
+    retry(job.id, world.services, **how)
+    (ended,) = world.live(job)
+    return ended
+
+
+@pytest.mark.parametrize("provider", ["nanobanana", "gemini"])
+def test_a_failed_upload_goes_on_for_nothing(world: World, provider: str) -> None:
+    """The original is ours: published by the second run, one purchase, settled once."""
+    job = failed_at(world, "project_demo", provider=provider)
+    assert (job.failure_stage, world.kinds(job)) == ("persisting", ["reserve", "settle"])
+    plan = retrying.plan_of(job, world.services)
+    assert (plan.stage, plan.target, plan.buys, plan.dollars) == (Stage.UPLOAD, Status.UPLOADING, False, Decimal(0))
+    done = continued(world, job)
+    assert (done.status, done.run, done.billed, done.cost_credits) == (Status.COMPLETED, 2, "yes", PAID)
+    assert (done.error_code, done.failure_stage) == (None, None)
+    assert (world.shop.charged + world.studio.charged, world.kinds(job)) == (1, ["reserve", "settle"])
+    world.closes()
+
+
+def test_a_failed_download_goes_on_for_nothing(world: World) -> None:
+    """Its address still holds: downloaded by the second run, without a question to the provider."""
+    job = failed_at(world, "blobs")
+    polls = world.shop.polls
+    assert (job.stage, retrying.plan_of(job, world.services).stage) == (Stage.DOWNLOAD, Stage.DOWNLOAD)
+    assert continued(world, job).status is Status.COMPLETED
+    assert (world.shop.charged, world.shop.polls) == (1, polls)
+    world.closes()
+
+
+@pytest.mark.parametrize("bad", [b"<html>", ArtifactExpired("410")])
+def test_a_bad_file_is_asked_for_again(world: World, bad: bytes | ImagegenError) -> None:
+    """The provider has the order: a fresh address, twice if need be, and the waste becomes a settlement."""
+    world.web.answers = [bad, bad, bad]
+    (job,) = world.live(world.job())
+    assert (job.status, world.kinds(job)) == (Status.FAILED, ["reserve", "waste"])
+    assert retrying.plan_of(job, world.services).stage is Stage.POLL
+    done = continued(world, job)
+    assert (done.status, done.cost_credits, world.shop.charged) == (Status.COMPLETED, PAID, 1)
+    assert world.kinds(job) == ["reserve", "waste", "settle"]
+
+
+def test_nothing_charged_needs_no_word(world: World) -> None:
+    """Refused without a charge: from the beginning, its first purchase, within the owner's own limit."""
+    world.shop.submissions = [Rejected(error=ContentRefused("no"))]
+    (job,) = world.live(world.job())
+    plan = retrying.plan_of(job, world.services)
+    assert (plan.stage, plan.buys, plan.dollars, plan.refusal) == (Stage.GENERATE, False, CENTS, None)
+    done = continued(world, job)
+    assert (done.status, done.attempts, done.paid_attempts, done.max_paid_attempts) == (Status.COMPLETED, 2, 1, 1)
+    assert (world.shop.charged, world.kinds(job)) == (1, ["reserve", "release", "reserve", "settle"])
+    world.closes()
+
+
+def test_a_given_up_order_that_cost_nothing_is_ordered_anew(world: World) -> None:
+    """The provider failed the order: its id is of no use any more."""
+    world.shop.progresses = [Failed(error=GenerationFailed("no", {"retryable": False}))]
+    (job,) = world.live(world.job())
+    assert (job.provider_job_id is not None, job.billed) == (True, "no")
+    done = continued(world, job)
+    assert (done.status, done.max_paid_attempts, world.shop.calls) == (Status.COMPLETED, 1, 2)
+
+
+def test_a_doubt_is_bought_again_only_on_the_owner_s_word(world: World) -> None:
+    """Without `buy` nothing changes and the dollars are told; with it there is one more purchase."""
+    world.shop.submissions = [Unknown(error=ContentRefused("reset"))]
+    (job,) = world.live(world.job())
+    assert (job.error_code, job.billed) == ("SUBMISSION_UNKNOWN", "unknown")
+    with pytest.raises(PurchaseNeeded, match=r"\$0\.039.*--buy") as caught:
+        retry(job.id, world.services)
+    assert (caught.value.details["dollars"], caught.value.billed) == ("0.039", "unknown")
+    assert (world.now(job), world.shop.calls) == (job, 1)
+    done = continued(world, job, buy=True)
+    assert (done.status, done.paid_attempts, done.max_paid_attempts, done.cost_uncertain) == (
+        Status.COMPLETED, 2, 2, CENTS
+    )  # fmt: skip
+    assert world.kinds(job) == ["reserve", "uncertain", "reserve", "settle"]
+    world.closes()
+
+
+def test_a_charged_picture_that_is_lost_is_bought_again_only_on_the_owner_s_word(world: World) -> None:
+    """A synchronous provider's file that was no picture: nobody has another."""
+    world.studio.submissions = [Delivered(data=b"<html>", actual=PAID)]
+    (job,) = world.live(world.job("gemini"))
+    assert job.billed == "yes"
+    with pytest.raises(PurchaseNeeded, match="was charged and cannot be had"):
+        retry(job.id, world.services)
+    done = continued(world, job, buy=True)
+    assert (done.status, world.studio.charged) == (Status.COMPLETED, 2)
+    assert world.kinds(job) == ["reserve", "waste", "reserve", "settle"]
+    world.closes()
+
+
+def test_a_second_bad_purchase_is_the_last(world: World) -> None:
+    """`buy` allows one purchase more, not any number."""
+    world.studio.submissions = [Delivered(data=b"<html>", actual=PAID)] * 3
+    (job,) = world.live(world.job("gemini"))
+    assert continued(world, job, buy=True).status is Status.FAILED
+    assert world.studio.charged == 2
+
+
+def test_what_the_cache_has_is_not_bought_again(world: World) -> None:
+    """Another job bought the same picture meanwhile: no word is needed, nothing is paid."""
+    world.studio.submissions = [Delivered(data=b"<html>", actual=PAID)]
+    (job,) = world.live(world.job("gemini"))
+    (twin,) = world.live(world.job("gemini", fingerprint=job.fingerprint))
+    assert twin.status is Status.COMPLETED
+    assert retrying.plan_of(job, world.services).dollars == 0
+    done = continued(world, job)
+    assert (done.status, done.cache_hit, world.studio.charged) == (Status.COMPLETED, True, 2)
+
+
+def test_a_deadline_while_the_provider_draws_goes_on_for_nothing(world: World) -> None:
+    """The order stands: asked for again under a new deadline, the doubt resolved."""
+    world.shop.progresses = [Running()] * 50
+    (job,) = world.live(world.job(deadline_at=at(30)), rounds=200)
+    assert (job.error_code, job.billed, job.cost_uncertain) == ("DEADLINE_EXCEEDED", "unknown", CENTS)
+    world.shop.progresses = []
+    again = retry(job.id, world.services)
+    assert (again.status, again.stage, again.cost_uncertain, again.billed) == (
+        Status.GENERATING, Stage.POLL, None, "no"
+    )  # fmt: skip
+    (done,) = world.live(job)
+    assert (done.status, done.billed, done.cost_credits, world.shop.charged) == (Status.COMPLETED, "yes", PAID, 1)
+    assert world.kinds(job) == ["reserve", "uncertain", "settle"]
+
+
+def test_an_order_that_turned_up_late_is_used(world: World) -> None:
+    """In doubt at its end, the attempt learnt its order's id since: nothing is bought."""
+    world.shop.submissions = [Unknown(error=ContentRefused("reset"))]
+    (job,) = world.live(world.job())
+    assert job.attempt_id is not None
+    attempt = world.store.jobs.attempt(job.attempt_id)
+    assert attempt is not None
+    plan = plan_retry(job, replace(attempt, provider_job_id="o1", state="accepted"))
+    assert (plan.stage, plan.buys, plan.changes["provider_job_id"]) == (Stage.POLL, False, "o1")
+
+
+def test_a_picture_that_turned_up_late_is_used() -> None:
+    """In doubt at its end, the attempt has its picture since: on to the upload, charged, no doubt left."""
+    job = new_job(
+        status=Status.FAILED, stage=Stage.RECONCILE, failure_stage="generating", error_code="SUBMISSION_UNKNOWN",
+        billed="unknown", cost_uncertain=CENTS, attempt_id=uuid4(),
+    )  # fmt: skip
+    late = an_attempt(job, state="succeeded", blob_sha256="b" * 64, actual=PAID)
+    plan = plan_retry(job, late)
+    assert (plan.stage, plan.target, plan.buys) == (Stage.UPLOAD, Status.UPLOADING, False)
+    assert (plan.changes["billed"], plan.changes["cost_uncertain"], plan.changes["cost_credits"]) == ("yes", None, PAID)
+
+
+def an_attempt(job: Job, **fields: Any) -> Attempt:
+    usual: dict[str, Any] = {
+        "id": job.attempt_id, "job_id": job.id, "number": 1, "provider": job.provider, "model": job.model,
+        "token": "t", "estimate": CENTS, "emulated": False, "submitted_at": NOW, "state": "unknown",
+    }  # fmt: skip
+    return Attempt(**{**usual, **fields})
+
+
+@pytest.mark.parametrize("state", ["failed", "rejected", "not_sent"])
+def test_an_order_that_is_over_is_not_asked_for(state: Any) -> None:
+    """What is known to have failed brings nothing: it has to be bought."""
+    job = new_job(
+        status=Status.FAILED, stage=Stage.POLL, failure_stage="generating", error_code="DEADLINE_EXCEEDED",
+        billed="unknown", attempt_id=uuid4(), provider_job_id="o1",
+    )  # fmt: skip
+    assert plan_retry(job, an_attempt(job, state=state, provider_job_id="o1")).buys
+
+
+def test_a_second_run_has_the_time_of_the_first(world: World) -> None:
+    """A fresh deadline of the span asked for, no failures, and what waits is told: withdrawn before the hint."""
+    job = world.job(request={"prompt": "a fox", "referenceImages": [], "deadlineSeconds": 90})
+    endings.fail(job, ContentRefused("no"), world.services)
+    other = uuid4()
+    world.store.jobs.alias(other, job.id, batch=False)
+    world.clock.advance(500)
+    again = retry(job.id, world.services)
+    assert again.deadline_at == world.clock.now() + timedelta(seconds=90)
+    assert (again.run, again.failures, again.refreshed, again.completed_at) == (2, 0, False, None)
+    assert world.heard.withdrawn == [str(job.id), str(other)]
+    assert world.heard.hints[-1] == job.id
+
+
+def test_redis_away_does_not_stop_the_retry(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """The row goes on; the sweep sends the hint that was not."""
+    job = world.job()
+    endings.fail(job, ContentRefused("no"), world.services)
+    world.redis.go_away(5)
+    assert retry(job.id, world.services).status is Status.QUEUED
+    assert str(job.id) in caplog.text
+    (done,) = world.live(job)
+    assert done.status is Status.COMPLETED
+
+
+def test_only_failed_jobs_are_continued(world: World) -> None:
+    """Queued, completed, cancelled: a conflict that says how it stands; twice in a row is once."""
+    job = world.job()
+    with pytest.raises(Conflict, match=f"{job.id} is queued"):
+        retry(job.id, world.services)
+    endings.fail(job, ContentRefused("no"), world.services)
+    first = retry(job.id, world.services)
+    assert retry(job.id, world.services) == first
+    (done,) = world.live(job)
+    with pytest.raises(Conflict, match=f"{job.id} is completed"):
+        retry(done.id, world.services)
+    with pytest.raises(NotFound):
+        retry(uuid4(), world.services)
+
+
+def batch_of(world: World, size: int) -> tuple[Any, list[Job]]:
+    batch, _ = new_batch(size)
+    members = [world.new("gemini", batch_id=batch.id, batch_index=index) for index in range(size)]
+    return batch, world.batch(batch, members)
+
+
+def test_of_a_batch_the_failed_member_alone_goes_on(world: World) -> None:
+    """The batch opens again, the good pictures are not touched, and it closes as completed."""
+    batch, jobs = batch_of(world, 3)
+    world.studio.submissions = [Rejected(error=ContentRefused("no"))]
+    world.live(*jobs)
+    endings.finish_batch(batch.id, world.services)
+    before = [world.now(job) for job in jobs]
+    assert world.store.jobs.get_batch(batch.id)[0].status is BatchStatus.PARTIAL
+    opened, _ = retry_batch(batch.id, world.services)
+    assert (opened.status, opened.run, opened.completed_at) == (BatchStatus.RUNNING, 2, None)
+    assert str(batch.id) in world.heard.withdrawn
+    world.live(*jobs)
+    closed, members = world.store.jobs.get_batch(batch.id)
+    good = [replace(job, announce_at=None) for job in before if job.status is Status.COMPLETED]
+    assert (closed.status, sorted(job.run for job in members)) == (BatchStatus.COMPLETED, [1, 1, 2])
+    assert [replace(job, announce_at=None) for job in members if job.run == 1] == good
+    assert world.studio.charged == 3
+    with pytest.raises(Conflict):
+        retry_batch(batch.id, world.services)
+
+
+def test_a_batch_goes_on_whole_or_not_at_all(world: World) -> None:
+    """One member would have to be bought again: the dollars are told and no member moves; with `buy` all go on."""
+    batch, jobs = batch_of(world, 3)
+    world.studio.submissions = [
+        Rejected(error=ContentRefused("no")), Delivered(data=b"<html>", actual=PAID), Unknown(error=FULL)
+    ]  # fmt: skip
+    world.live(*jobs)
+    before = [world.now(job) for job in jobs]
+    with pytest.raises(PurchaseNeeded, match=r"2 of 3 .*\$0\.078"):
+        retry_batch(batch.id, world.services)
+    assert [world.now(job) for job in jobs] == before
+    retry_batch(batch.id, world.services, buy=True)
+    assert {job.status for job in world.live(*jobs)} == {Status.COMPLETED}
+
+
+def test_the_late_picture_of_a_continued_job_is_left_alone(world: World) -> None:
+    """Collecting what was in doubt does not touch a job that goes on."""
+    world.shop.submissions = [Unknown(error=ContentRefused("reset")), Accepted(provider_job_id="o2")]
+    (job,) = world.live(world.job())
+    assert job.attempt_id is not None
+    again = retry(job.id, world.services, buy=True)
+    assert collecting.collect(job.attempt_id, world.services) == "its job goes on"
+    assert world.now(job) == again
+
+
+def test_a_deadline_before_anything_was_bought_costs_its_price(world: World) -> None:
+    """Never bought: from the beginning, without a word."""
+    job = world.job()
+    endings.fail(job, DeadlineExceeded("late"), world.services)
+    assert continued(world, job).status is Status.COMPLETED
+    world.closes()
