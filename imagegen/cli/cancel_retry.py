@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import click
 
-from imagegen.cancelling import cancel, price_of_cancelling
 from imagegen.cli.choosing import Forecast, choosing, chosen, print_forecast
-from imagegen.cli.context import services_of
+from imagegen.cli.context import cancelling, retrying, services_of
 from imagegen.cli.output import DONE, FAILED, dollars, emit
 from imagegen.errors import Conflict, NotFound, PurchaseNeeded
 from imagegen.jobs import Job
 from imagegen.ports import Services
-from imagegen.retrying import plan_of, retry
 from imagegen.states import Stage, Status
 
 _LIVE = (Status.QUEUED, Status.PROCESSING, Status.GENERATING, Status.UPLOADING)
@@ -36,7 +35,9 @@ def cancel_jobs(ctx: click.Context, /, ids: tuple[UUID, ...], dry_run: bool, as_
     if dry_run:
         print_forecast((_cancelling(job) for job in jobs), as_json)
         return
-    ctx.exit(_each(jobs, lambda job: cancel(job.id, services), told_of_cancelled, "not cancelled", as_json))
+    ctx.exit(
+        _each(jobs, lambda job: cancelling().cancel(job.id, services), told_of_cancelled, "not cancelled", as_json)
+    )
 
 
 @click.command("retry")
@@ -56,7 +57,7 @@ def retry_jobs(
     if dry_run:
         print_forecast((_retrying(job, services) for job in jobs), as_json)
         return
-    ctx.exit(_each(jobs, lambda job: retry(job.id, services, buy), told_of_retried, "not retried", as_json))
+    ctx.exit(_each(jobs, lambda job: retrying().retry(job.id, services, buy), told_of_retried, "not retried", as_json))
 
 
 def told_of_cancelled(job: Job) -> str:
@@ -80,9 +81,9 @@ def told_of_retried(job: Job) -> str:
 
 
 def _cancelling(job: Job) -> Forecast:
+    price: Decimal = cancelling().price_of_cancelling(job)
     if job.terminal:
-        return Forecast(job=job, dollars=price_of_cancelling(job), would=f"be left alone: it is {job.status}")
-    price = price_of_cancelling(job)
+        return Forecast(job=job, dollars=price, would=f"be left alone: it is {job.status}")
     would = f"cost {dollars(price)} without a picture" if price else "cost nothing"
     if price and job.stage in {Stage.GENERATE, Stage.RECONCILE}:
         would = f"perhaps {would}"
@@ -90,7 +91,7 @@ def _cancelling(job: Job) -> Forecast:
 
 
 def _retrying(job: Job, services: Services) -> Forecast:
-    plan = plan_of(job, services)
+    plan = retrying().plan_of(job, services)
     if plan.buys:
         would = "buy again, with --buy alone"
     elif plan.refusal is not None:

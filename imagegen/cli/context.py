@@ -72,6 +72,16 @@ def admission() -> Any:
     return importlib.import_module("imagegen.admission")
 
 
+def cancelling() -> Any:
+    """`imagegen.cancelling`, by name for the same reason."""
+    return importlib.import_module("imagegen.cancelling")
+
+
+def retrying() -> Any:
+    """`imagegen.retrying`, by name for the same reason."""
+    return importlib.import_module("imagegen.retrying")
+
+
 def worker_app() -> Any:
     """The application that `-A tasks` names, from the working folder or PYTHONPATH; raises `NoWorkerApp`."""
     here = str(Path.cwd())
