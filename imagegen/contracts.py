@@ -292,10 +292,15 @@ class _Document(BaseModel):
 
 
 class Cost(_Document):
-    """US dollars, at most six decimals; `actual` is null until known and 0 for a cache hit."""
+    """US dollars, at most six decimals; `actual` is null until known and 0 for a cache hit.
+
+    `waste` was paid for nothing (a charged refusal, a picture that came after a cancel), `uncertain` may have been
+    charged: neither is part of `actual`.
+    """
 
     estimated: float | None = None
     actual: float | None = None
+    waste: float | None = None
     uncertain: float | None = None
     currency: str = "USD"
 

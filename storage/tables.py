@@ -14,7 +14,7 @@ SQLAlchemy Core on the classes' `__table__`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, cast
@@ -49,6 +49,7 @@ VALUE = "v_"
 OPEN_BATCH = (BatchStatus.QUEUED, BatchStatus.RUNNING)
 BUYING = (Status.PROCESSING, Status.GENERATING)
 PACED = ("pace", "in_flight")
+PERIODS = ("day", "month", "total")
 LEDGER_KINDS = ("reserve", "settle", "release", "waste", "uncertain")
 ATTEMPT_STATES = ("submitting", "not_sent", "rejected", "accepted", "unknown", "succeeded", "failed")
 
@@ -211,7 +212,10 @@ class JobRow(Row, table=True):
     blob_sha256: str | None = Field(sa_type=TEXT)
     blob_content_type: str | None = Field(sa_type=TEXT)
     body_sha256: str = Field(sa_type=TEXT)
+    cost_wasted: Decimal | None = Field(sa_type=DOLLARS)
     cost_uncertain: Decimal | None = Field(sa_type=DOLLARS)
+    committed: Decimal = Field(sa_type=DOLLARS)
+    reserved_on: date | None
     error_retryable: bool | None
     billed: str = Field(sa_type=TEXT)
     thumbnail_url: str | None = Field(sa_type=TEXT)
@@ -342,6 +346,59 @@ class PauseRow(Row, table=True):
     paused_at: datetime = Field(sa_type=MOMENT)
 
 
+class FlightRow(Row, table=True):
+    """Who buys the picture of a fingerprint at the moment; whoever wants the same waits for it."""
+
+    __tablename__ = "imagegen_flights"
+
+    fingerprint: str = Field(sa_type=TEXT, primary_key=True)
+    emulated: bool = Field(primary_key=True)
+    leader: UUID
+    taken_at: datetime = Field(sa_type=MOMENT)
+
+
+class BudgetRow(Row, table=True):
+    """How much a scope may commit in a period (UTC): `all`, `owner:N`, `project:N`, `provider:N`. Only a hard budget
+    refuses; every budget alerts. Emulated money has budgets of its own."""
+
+    __tablename__ = "imagegen_budgets"
+    __table_args__ = (_one_of("period", PERIODS),)
+
+    scope: str = Field(sa_type=TEXT, primary_key=True)
+    period: str = Field(sa_type=TEXT, primary_key=True)
+    emulated: bool = Field(primary_key=True)
+    amount: Decimal = Field(sa_type=DOLLARS)
+    hard: bool
+    created_at: datetime = Field(sa_type=MOMENT)
+    updated_at: datetime = Field(sa_type=MOMENT)
+
+
+class SpendingRow(Row, table=True):
+    """What the jobs of a budget's scope committed in one of its periods. A trigger keeps it, in the transaction of
+    every change of `image_generation_jobs.committed`."""
+
+    __tablename__ = "imagegen_spending"
+
+    scope: str = Field(sa_type=TEXT, primary_key=True)
+    period: str = Field(sa_type=TEXT, primary_key=True)
+    emulated: bool = Field(primary_key=True)
+    starts: date = Field(primary_key=True)
+    committed: Decimal = Field(sa_type=DOLLARS)
+
+
+class AlertRow(Row, table=True):
+    """An alert that was raised and has not been cleared: each is told once per crossing."""
+
+    __tablename__ = "imagegen_alerts"
+
+    key: str = Field(sa_type=TEXT, primary_key=True)
+    kind: str = Field(sa_type=TEXT)
+    message: str = Field(sa_type=TEXT)
+    detail: dict[str, Any] = Field(sa_type=JSON)
+    raised_at: datetime = Field(sa_type=MOMENT)
+    told_at: datetime | None = Field(sa_type=MOMENT)
+
+
 class StyleRow(Row, table=True):
     """A stored style capsule: `body` is the capsule's JSON, `sha256` the digest of its canonical form."""
 
@@ -361,4 +418,5 @@ def _table(row: type[Row]) -> Table:
 JOBS, BATCHES, ATTEMPTS, EVENTS, LEDGER, CACHE, STYLES, PACE, PAUSES = (
     _table(row) for row in (JobRow, BatchRow, AttemptRow, EventRow, LedgerRow, CacheRow, StyleRow, PaceRow, PauseRow)
 )
+FLIGHTS, BUDGETS, SPENDING, ALERTS = (_table(row) for row in (FlightRow, BudgetRow, SpendingRow, AlertRow))
 METADATA = Row.metadata
