@@ -9,4 +9,4 @@ from tests.jobs_machine import run
 
 def test_no_order_of_events_breaks_a_promise() -> None:
     """Claims, answers, cancels, retries, callbacks and sweeps in any order keep status, timing and books right."""
-    run(lambda: [MemoryStore(MemoryJobs())], examples=100, steps=40)
+    run(lambda: [MemoryStore(MemoryJobs())], examples=250, steps=50)
