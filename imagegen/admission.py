@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
+from imagegen import thrift
 from imagegen.checks import Problems, check_text, refuse_unsupported
 from imagegen.contracts import BatchRequest, ImageRequest
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound, PartUnavailable
@@ -45,7 +46,7 @@ def admit_image(request: ImageRequest, services: Services, *, door: Door, job_id
         job = planner.plan(request, job_id=chosen)
     except InvalidRequest as error:
         return _resent(error, existing)
-    return _told(services.jobs.admit([job], None, worker=services.worker), services, door)
+    return _told(thrift.admit([job], None, services), services, door)
 
 
 def admit_batch(request: BatchRequest, services: Services, *, door: Door, batch_id: UUID | None = None) -> Admitted:
@@ -74,7 +75,7 @@ def admit_batch(request: BatchRequest, services: Services, *, door: Door, batch_
         id=chosen, owner=request.owner, status=BatchStatus.QUEUED, size=len(jobs), created_at=planner.now,
         idempotency_key=key, body_sha256=_batch_body(ready),
     )  # fmt: skip
-    return _told(services.jobs.admit(jobs, batch, worker=services.worker), services, door)
+    return _told(thrift.admit(jobs, batch, services), services, door)
 
 
 def send_hints(admitted: Admitted, services: Services) -> None:

@@ -25,10 +25,11 @@ from imagegen.errors import (
     PurchaseNeeded,
     StillRunning,
 )
+from imagegen.estimates import EstimateDocument as Estimate
 
 __all__ = [
-    "Batch", "CeleryClient", "Client", "Conflict", "ImagegenError", "InvalidRequest", "Job", "NotFound", "NotServed",
-    "PartUnavailable", "PurchaseNeeded", "StillRunning",
+    "Batch", "CeleryClient", "Client", "Conflict", "Estimate", "ImagegenError", "InvalidRequest", "Job", "NotFound",
+    "NotServed", "PartUnavailable", "PurchaseNeeded", "StillRunning",
 ]  # fmt: skip
 
 _REDIS = {"redis", "rediss", "unix", "redis+socket"}

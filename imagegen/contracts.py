@@ -120,6 +120,7 @@ class ImageRequest(Wire):
     max_paid_attempts: int | None = Field(default=None, ge=1, le=10)
     fresh: bool = False
     placeholder: Literal["never", "on_failure"] = "never"
+    on_budget: Literal["fail", "cheaper"] = "fail"
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     owner: Name = "default"
     callback_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2_000)] | None = None

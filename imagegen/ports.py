@@ -11,6 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from imagegen import policies
 from imagegen.cadence import Learnt
 from imagegen.catalog import Catalog
 from imagegen.contracts import Style
+from imagegen.doctor.books import Books
 from imagegen.errors import Temporary
 from imagegen.heartbeat import Heartbeat
 from imagegen.jobs import Batch, Job
@@ -26,6 +28,7 @@ from imagegen.providers.base import Provider
 from imagegen.records import (
     Admitted,
     Attempt,
+    Budget,
     Cached,
     Claimed,
     Event,
@@ -37,7 +40,10 @@ from imagegen.records import (
     Pause,
     Polled,
     Settled,
+    Stock,
+    Watch,
 )  # fmt: skip
+from imagegen.reporting import Alerts, Costs
 from imagegen.states import Stage
 from imagegen.transport import Transport
 
@@ -61,11 +67,14 @@ class Clock(Protocol):
 class Jobs(Protocol):
     """The jobs, their attempts, history and ledger: each write is one transaction, and but for limits one statement."""
 
-    def admit(self, jobs: Sequence[Job], batch: Batch | None, *, worker: str) -> Admitted:
-        """Writes new jobs (and their batch) all or nothing, with an `admit` event each.
+    def admit(
+        self, jobs: Sequence[Job], batch: Batch | None, *, worker: str, detail: Mapping[str, Any] | None = None
+    ) -> Admitted:
+        """Writes new jobs (and their batch) all or nothing, with an `admit` event each (of this `detail`), and
+        reserves their upper prices (`money.admitted`) in every budget that they belong to.
 
         The same id, or the same owner and idempotency key, with the same `body_sha256`: the first rows come back,
-        nothing is written. Another body: `IdempotencyConflict`.
+        nothing is written. Another body: `IdempotencyConflict`. A hard budget without room for all: `BudgetExceeded`.
         """
         ...
 
@@ -81,8 +90,24 @@ class Jobs(Protocol):
         """Newest first, and an opaque cursor for the next page (None: no more). A bad cursor: `InvalidRequest`."""
         ...
 
-    def cached(self, fingerprint: str, *, emulated: bool) -> Cached | None:
-        """The picture bought before for this fingerprint, or None: what a dry run asks; a claim looks for itself."""
+    def cached(self, fingerprint: str, *, emulated: bool, at: datetime | None = None) -> Cached | None:
+        """The picture bought before for this fingerprint, or None: what a dry run asks; a claim looks for itself.
+
+        `at`: one that is too old by then is None; without, it may have any age.
+        """
+        ...
+
+    def forget(self, cached: Cached, *, emulated: bool) -> None:
+        """This picture is no good: unless a newer one has taken its place, the next job buys its own."""
+        ...
+
+    def stock(self, *, emulated: bool) -> Stock:
+        """What the result cache holds and what it saved."""
+        ...
+
+    def purge(self, *, emulated: bool, before: datetime | None = None, model: str | None = None) -> Stock:
+        """Takes pictures out of the result cache: all, those older than `before`, those that `model` drew; what it
+        took. Their originals stay in the object store."""
         ...
 
     def history(self, job_id: UUID) -> Sequence[Event]:
@@ -102,6 +127,12 @@ class Jobs(Protocol):
         the continuation stored), while its provider, its owner or everything is paused (`paused`), or `limit` has no
         slot for it (`pace`) or no room for another generation (`in_flight`). A slot that `paced` gave it admits it
         from `policies.SLOT_LEAD` before its time; who takes a free slot at once never overtakes one that waits.
+
+        Of identical jobs one leads their flight (`imagegen.flights`); a CLAIM of another is refused and parked for
+        `policies.FLIGHT_LOOK` (`flight`), without a slot. Moves in `flights.LANDS` and a lost lease free the flight and
+        make due all who wait for it (`flights.wakes_all`), or the most urgent. A job that waited while another one was
+        refused for a reason of `flights.SHARED` is claimed with that refusal. SUBMIT finds nothing to move where the
+        picture was bought or refused since.
         """
         ...
 
@@ -111,6 +142,13 @@ class Jobs(Protocol):
         `facts` and `always` entries are written in either case. Facts that name a picture or an order of a job that
         did not move make their attempt due for `collectable`. What answers a paid call (`moves.ANSWERS` with facts)
         finds nothing to move once its owner stopped the job.
+        """
+        ...
+
+    def reserve(self, move: Move) -> Job | None:
+        """`apply` of a move after which more may be paid than before (another attempt, provider or run).
+
+        A hard budget without room for what it adds raises `BudgetExceeded`, and nothing is written.
         """
         ...
 
@@ -214,6 +252,22 @@ class Pauses(Protocol):
 
     def list(self) -> Sequence[Pause]:
         """Oldest first."""
+        ...
+
+
+class Budgets(Protocol):
+    """How much may be committed for jobs of this system's own kind (real or emulated); see `imagegen.budgets`."""
+
+    def set(self, scope: str, period: str, amount: Decimal, hard: bool, *, at: datetime) -> Budget:
+        """Sets or changes a budget; what is committed in its present period counts from the start."""
+        ...
+
+    def remove(self, scope: str, period: str | None = None) -> int:
+        """Removes the scope's budget of this period, or of every one; how many there were."""
+        ...
+
+    def list(self, *, at: datetime) -> Sequence[Budget]:
+        """By scope and period, with what is committed in the period of `at`."""
         ...
 
 
@@ -339,7 +393,11 @@ class Services:
     """Everything a stage works with. Built once per process, in `tasks.wiring`."""
 
     jobs: Jobs
+    costs: Costs
+    books: Books
+    alerts: Alerts
     pauses: Pauses
+    budgets: Budgets
     styles: Styles
     blobs: Blobs
     breaker: Breaker
@@ -357,6 +415,7 @@ class Services:
     allow_hosts: tuple[str, ...] = ()
     templates: str | None = None
     storage_url: str | None = None
+    watch: Watch = field(default_factory=Watch)
     limits: Limits = field(default_factory=Limits)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     learnt: Learnt = field(default_factory=Learnt)

@@ -33,6 +33,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     desc,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -57,6 +58,11 @@ ATTEMPT_STATES = ("submitting", "not_sent", "rejected", "accepted", "unknown", "
 def words(values: Iterable[str]) -> str:
     """The values as a SQL list, sorted: `'a', 'b'`."""
     return ", ".join(f"'{value!s}'" for value in sorted(values))
+
+
+def among(column: ColumnElement[Any], wanted: Iterable[str]) -> ColumnElement[bool]:
+    """`column IN ('a', 'b')` with the words in the SQL itself, so that partial indexes apply."""
+    return column.in_([literal_column(f"'{word!s}'") for word in sorted(wanted)])
 
 
 def _one_of(column: str, values: type[StrEnum] | Iterable[str]) -> CheckConstraint:

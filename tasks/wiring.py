@@ -17,10 +17,15 @@ from imagegen.embedded.instance import find_instance
 from imagegen.heartbeat import Heartbeat
 from imagegen.ports import Services
 from imagegen.providers.registry import build_providers
+from imagegen.records import Watch
 from imagegen.settings import Settings
 from imagegen.transport import Transport
+from storage.alerts import PostgresAlerts
 from storage.blobs import open_blobs
+from storage.books import PostgresBooks
 from storage.breaker import RedisBreaker
+from storage.budgets import PostgresBudgets
+from storage.costs import PostgresCosts
 from storage.engine import Database
 from storage.jobs import PostgresJobs
 from storage.pauses import PostgresPauses
@@ -60,10 +65,14 @@ def _services(app: Celery, told: Settings) -> Services:
     transport = Transport(clock)
     models = catalog.load(told.prices_file)
     database = Database(told.database, told.database_schema)
-    jobs = PostgresJobs(database)
+    jobs = PostgresJobs(database, cache_ttl=None if told.cache_ttl is None else timedelta(seconds=told.cache_ttl))
     return Services(
         jobs=jobs,
+        costs=PostgresCosts(database),
+        books=PostgresBooks(database),
+        alerts=PostgresAlerts(database),
         pauses=PostgresPauses(database),
+        budgets=PostgresBudgets(database, emulated=not told.real),
         styles=PostgresStyles(database),
         blobs=open_blobs(
             told.storage,
@@ -87,6 +96,14 @@ def _services(app: Celery, told: Settings) -> Services:
         allow_hosts=told.allow_hosts,
         templates=None if told.templates is None else str(told.templates),
         storage_url=told.storage,
+        watch=_watch(told),
         limits=limits.build(told.rate_limits, told.in_flight, models, told.real),
         heartbeat=Heartbeat(lambda held: jobs.renew(held, until=clock.now() + policies.LEASE)),
+    )
+
+
+def _watch(told: Settings) -> Watch:
+    url = told.alert_webhook_url
+    return Watch(
+        credit_low=told.credit_low, spend_per_hour=told.spend_alert, webhook_url=url.get_secret_value() if url else None
     )

@@ -10,12 +10,14 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select, update
 
+from imagegen import money
 from imagegen.jobs import Batch, Job
 from imagegen.moves import UNTIMED
-from imagegen.ports import Jobs, Pauses
+from imagegen.ports import Budgets, Jobs, Pauses
 from imagegen.records import Attempt, Claimed, Entry, Facts, Move, NewAttempt
 from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
-from imagegen.testing.memory import MemoryJobs, MemoryPauses
+from imagegen.testing.memory import MemoryBudgets, MemoryJobs, MemoryPauses
+from storage.budgets import PostgresBudgets
 from storage.engine import Database
 from storage.jobs import PostgresJobs
 from storage.pauses import PostgresPauses
@@ -56,7 +58,7 @@ def new_job(**given: Any) -> Job:
         "fingerprint": uuid4().hex,
         "request": {"prompt": "a fox", "referenceImages": []},
     }
-    return Job(**{**usual, **given})
+    return money.admitted(Job(**{**usual, **given}))
 
 
 def new_batch(size: int, **given: Any) -> tuple[Batch, list[Job]]:
@@ -83,6 +85,10 @@ class Store(Protocol):
         """The pauses that these jobs keep."""
         ...
 
+    def budgets(self, *, emulated: bool = False) -> Budgets:
+        """The budgets of real money, or of emulated."""
+        ...
+
     def ledger(self, job_id: UUID) -> list[Line]:
         """The job's lines: kind, amount, attempt."""
         ...
@@ -102,6 +108,9 @@ class MemoryStore:
     def pauses(self) -> MemoryPauses:
         return MemoryPauses(self.jobs)
 
+    def budgets(self, *, emulated: bool = False) -> MemoryBudgets:
+        return MemoryBudgets(self.jobs, emulated=emulated)
+
     def ledger(self, job_id: UUID) -> list[Line]:
         lines = [line.entry for line in self.jobs.ledger if line.job_id == job_id]
         return [(entry.kind, entry.amount, entry.attempt_id) for entry in lines]
@@ -120,6 +129,9 @@ class PostgresStore:
     @property
     def pauses(self) -> PostgresPauses:
         return PostgresPauses(self.database)
+
+    def budgets(self, *, emulated: bool = False) -> PostgresBudgets:
+        return PostgresBudgets(self.database, emulated=emulated)
 
     def ledger(self, job_id: UUID) -> list[Line]:
         rows = self.database.run(select(LEDGER).where(LEDGER.c.job_id == job_id).order_by(LEDGER.c.id))

@@ -82,6 +82,16 @@ def retrying() -> Any:
     return importlib.import_module("imagegen.retrying")
 
 
+def estimating() -> Any:
+    """`imagegen.estimating`, by name for the same reason."""
+    return importlib.import_module("imagegen.estimating")
+
+
+def examination() -> Any:
+    """`imagegen.doctor.examination`, by name for the same reason."""
+    return importlib.import_module("imagegen.doctor.examination")
+
+
 def worker_app() -> Any:
     """The application that `-A tasks` names, from the working folder or PYTHONPATH; raises `NoWorkerApp`."""
     here = str(Path.cwd())

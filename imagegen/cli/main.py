@@ -6,9 +6,14 @@ from typing import Any
 
 import click
 
+from imagegen.cli.alerts import alerts
 from imagegen.cli.bucket import bucket
+from imagegen.cli.budgets import budgets
+from imagegen.cli.cache import cache
 from imagegen.cli.cancel_retry import cancel_jobs, retry_jobs
+from imagegen.cli.costs import costs
 from imagegen.cli.demo import demo
+from imagegen.cli.doctor import doctor
 from imagegen.cli.emulator import emulator
 from imagegen.cli.operate import config, migrate
 from imagegen.cli.output import INTERRUPTED, USAGE, emit_error, exit_code
@@ -65,7 +70,8 @@ def imagegen() -> None:
 
 for _command in (
     up, demo, submit, batch, show, watch, list_jobs, cancel_jobs, retry_jobs, pause, resume, providers, styles, config,
-    migrate, bucket, emulator,
+    budgets, migrate, bucket, emulator, costs, doctor, alerts,
+    cache,
 ):  # fmt: skip
     imagegen.add_command(_command)
 

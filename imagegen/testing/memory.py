@@ -1,4 +1,4 @@
-"""The ports `Jobs`, `Pauses`, `Styles` and `Clock` in memory, for tests: the same promises as the real parts.
+"""The ports `Jobs`, `Pauses`, `Budgets`, `Styles`, `Clock` in memory, for tests: the promises of the real parts.
 
 What a process holds here is gone with it; the contract suite runs the same tests on this and on PostgreSQL.
 """
@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 from imagegen.contracts import Style
 from imagegen.errors import NotFound
+from imagegen.testing.budgets import MemoryBudgets
 from imagegen.testing.jobs import MemoryJobs
 from imagegen.testing.pauses import MemoryPauses
 
-__all__ = ["ManualClock", "MemoryJobs", "MemoryPauses", "MemoryStyles"]
+__all__ = ["ManualClock", "MemoryBudgets", "MemoryJobs", "MemoryPauses", "MemoryStyles"]
 
 
 class ManualClock:
