@@ -114,8 +114,8 @@ class World:
     def services(self) -> Services:
         parts: dict[str, Any] = {
             "jobs": self.rows, "styles": self.styles, "blobs": self.blobs, "hints": self.hints, "clock": self.clock,
-            "pauses": MemoryPauses(self.rows), "transport": self.web, "catalog": CATALOG, "breaker": None, "results": None, "emulated": True,
-            "worker": "test",
+            "pauses": MemoryPauses(self.rows), "transport": self.web, "catalog": CATALOG, "breaker": None,
+            "results": None, "emulated": True, "worker": "test",
             "providers": {"nanobanana": Shop("nanobanana", False), "gemini": Shop("gemini", True)},
         }  # fmt: skip
         return Services(**cast(Any, parts | self.settings))

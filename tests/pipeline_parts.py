@@ -240,7 +240,8 @@ class World:
         self.services = Services(
             **cast(Any, {
                 "jobs": self.jobs, "pauses": store.pauses, "styles": MemoryStyles(), "blobs": self.blobs,
-                "breaker": self.breaker, "hints": self.heard, "results": self.redis, "transport": self.web, "catalog": CATALOG,
+                "breaker": self.breaker, "hints": self.heard, "results": self.redis,
+                "transport": self.web, "catalog": CATALOG,
                 "providers": {"nanobanana": self.shop, "gemini": self.studio}, "clock": self.clock, "emulated": True,
                 "worker": "w1", "askers": Inline(),
             })
