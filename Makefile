@@ -26,7 +26,7 @@ demo: $(READY) ## four characters from brief to picture, on the emulator
 	@$(BIN)/imagegen demo
 
 test: $(READY) ## every test but the chaos tier
-	$(BIN)/python -m pytest -m "not chaos" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos" $(ARGS)
 
 up: $(READY) ## the whole system on this machine, until Ctrl-C
 	@$(BIN)/imagegen up

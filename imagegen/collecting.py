@@ -16,6 +16,7 @@ from imagegen import images, layout, money, policies
 from imagegen.errors import ImagegenError, NotFound
 from imagegen.images import Picture
 from imagegen.jobs import Job
+from imagegen.keepsakes import Keepsake
 from imagegen.ports import Services
 from imagegen.providers.base import Failed, Ready
 from imagegen.records import Attempt, EntryKind, Facts, Move, Settled
@@ -37,26 +38,27 @@ def collect(attempt_id: UUID, services: Services) -> str:
         services.jobs.collected(Settled(facts=Facts(attempt_id=attempt.id, state="succeeded")), at=services.clock.now())
         return "its job has it"
     try:
-        data = _picture(attempt, services)
-        if data is None:
+        found = _picture(attempt, services)
+        if found is None:
             return "nothing yet"
-        picture = images.verify(data)
-        services.blobs.put(layout.blob_key(picture.sha256), data, picture.content_type)
+        picture = images.verify(found.data)
+        services.blobs.put(layout.blob_key(picture.sha256), found.data, picture.content_type)
     except ImagegenError as error:
         if error.retryable:
             return f"later: {error}"
         return _none_to_be_had(job, attempt, error, services)
-    return _had(job, attempt, picture, services)
+    known = replace(attempt, actual=found.actual if attempt.actual is None else attempt.actual)
+    return _had(job, known, picture, services)
 
 
-def _picture(attempt: Attempt, services: Services) -> bytes | None:
-    """The picture's bytes from wherever they are, None where they are not there yet."""
+def _picture(attempt: Attempt, services: Services) -> Keepsake | None:
+    """The picture from wherever it is, None where it is not there yet."""
     kept = [layout.attempt_key(attempt.id)]
     if attempt.blob_sha256 is not None:
         kept.insert(0, layout.blob_key(attempt.blob_sha256))
     for key in kept:
         try:
-            return services.blobs.get(key)
+            return Keepsake.unpacked(services.blobs.get(key))
         except NotFound:
             continue
     if attempt.provider_job_id is None:
@@ -67,7 +69,8 @@ def _picture(attempt: Attempt, services: Services) -> bytes | None:
     if not isinstance(progress, Ready):
         return None
     limits: dict[str, Any] = {"max_bytes": policies.MAX_ARTIFACT_BYTES, "total": policies.DOWNLOAD_TOTAL}
-    return services.transport.fetch(progress.url, **limits).data
+    fetched = services.transport.fetch(progress.url, **limits)
+    return Keepsake(data=fetched.data, actual=progress.actual, usage=progress.usage)
 
 
 def _had(job: Job, attempt: Attempt, picture: Picture, services: Services) -> str:

@@ -135,7 +135,9 @@ class Job:
     def _waiting(self) -> WaitingFor | None:
         if self.terminal or self.waiting_for is None:
             return None
-        return WaitingFor(reason=self.waiting_for, until=rfc3339(self.next_run_at))
+        # Who waits for a limit without a slot waits for the sweep to give one, not for a time.
+        timed = self.slot_at is not None or self.waiting_for not in {"pace", "in_flight"}
+        return WaitingFor(reason=self.waiting_for, until=rfc3339(self.next_run_at) if timed else None)
 
     def _error(self) -> JobError | None:
         if self.error_code is None:

@@ -18,6 +18,7 @@ from imagegen.endings import complete, fail, finish_batch, in_doubt, overdue, pu
 from imagegen.errors import ArtifactExpired, DeadlineExceeded, ImagegenError, NotFound, PartUnavailable, StorageError
 from imagegen.flights import FLIGHT
 from imagegen.jobs import Job
+from imagegen.keepsakes import Keepsake
 from imagegen.outcomes import Lost, Outcome, Park, advanced
 from imagegen.polling import ask, failed_by_provider, seen
 from imagegen.ports import Services
@@ -102,8 +103,9 @@ def reconcile(job_id: UUID, services: Services) -> Outcome:
     if job.stage is not Stage.RECONCILE or job.terminal or attempt is None or parked:
         return Lost()
     try:
-        data = services.blobs.get(layout.attempt_key(attempt.id))
-        return keep(job, data, attempt.actual, attempt.usage, services)
+        kept = Keepsake.unpacked(services.blobs.get(layout.attempt_key(attempt.id)))
+        actual = kept.actual if attempt.actual is None else attempt.actual
+        return keep(job, kept.data, actual, attempt.usage or kept.usage, services)
     except NotFound:
         return without_answer(job, attempt, services)
     except (PartUnavailable, StorageError) as error:

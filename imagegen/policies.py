@@ -110,7 +110,7 @@ SWEEP_EVERY = 0.5
 """Beat's interval for the sweep."""
 
 TRANSFER_FAILURES = 6
-"""Failed downloads or uploads of one job before it ends."""
+"""Failed downloads or uploads of one job that are allowed whatever its deadline says: its picture is paid."""
 
 BACKOFF_BASE, BACKOFF_CAP = 1.0, 60.0
 """Exponential backoff of a job that failed for a passing reason."""

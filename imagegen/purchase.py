@@ -14,6 +14,7 @@ from imagegen.endings import fail, in_doubt, no_picture, stopped, unaffordable
 from imagegen.errors import BadArtifact, BudgetExceeded, ImagegenError, PartUnavailable, StorageError
 from imagegen.fallback import elsewhere
 from imagegen.jobs import Job
+from imagegen.keepsakes import Keepsake
 from imagegen.outcomes import Outcome, Park, advanced
 from imagegen.placeholders import PROVIDER_DOWN, next_look
 from imagegen.ports import Services
@@ -83,7 +84,8 @@ def _delivered(job: Job, answer: Delivered, services: Services) -> Outcome:
     """Bytes in hand: first to the attempt's own key (a kill from here on loses nothing), then to their blob."""
     assert job.attempt_id is not None
     try:
-        _store(layout.attempt_key(job.attempt_id), answer.data, "application/octet-stream", services)
+        kept = Keepsake(data=answer.data, actual=answer.actual, usage=answer.usage).packed()
+        _store(layout.attempt_key(job.attempt_id), kept, "application/octet-stream", services)
     except (PartUnavailable, StorageError) as error:
         return _not_kept(job, answer, error, services)
     try:

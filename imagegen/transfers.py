@@ -19,7 +19,8 @@ def transfer_failed(job: Job, error: ImagegenError, services: Services) -> Outco
     if isinstance(error, BadArtifact):
         return _no_good(job, error, services)
     storing = isinstance(error, PartUnavailable | StorageError)
-    if error.retryable and job.failures < policies.TRANSFER_FAILURES:
+    in_time = services.clock.now() < job.deadline_at
+    if error.retryable and (in_time or job.failures < policies.TRANSFER_FAILURES):
         after = retry.backoff(job.failures, seed=job.id.int, at_least=error.retry_after)
         reason = "storage" if storing else "backoff"
         parked = move(

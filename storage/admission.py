@@ -74,7 +74,7 @@ _BATCH_IN_THE_WAY = WITH_JOBS.where(
 def admit(
     database: Database, jobs: Sequence[Job], batch: Batch | None, worker: str, detail: Mapping[str, Any] | None
 ) -> Admitted:
-    """See `imagegen.ports.Jobs.admit`."""
+    """See `imagegen.job_store.Jobs.admit`."""
     if batch is None and len(jobs) != 1:
         raise ValueError("several jobs are admitted together only as a batch")
     values: dict[str, Any] = {

@@ -38,9 +38,6 @@ from storage.events import AT
 from storage.money import committed
 from storage.tables import ATTEMPTS, JOBS, PACED, among, value
 
-AGEING = 60.0
-"""Seconds of waiting that lift a job by one step of priority, so that a low one never starves."""
-
 MOST_DOUBLINGS = 10
 """After so many unanswered hints the time between two of them grows no more."""
 
@@ -71,7 +68,7 @@ def _hinted() -> ColumnElement[bool]:
 
 def _due() -> Select[Any]:
     """Takes `at`, `limit`, `grace` (seconds), `worker`, `detail`, `crowded` (stages)."""
-    rank = _row.priority - func.extract("epoch", AT - _row.next_run_at) / AGEING
+    rank = _row.priority - func.extract("epoch", AT - _row.next_run_at) / policies.AGEING
     picked = (
         select(_row.id, _row.status.label("was"), _row.stage.label("was_stage"), rank.label("rank"))
         .where(_row.next_run_at <= AT, among(_row.status, LIVE), ~_slotless(), ~_hinted())

@@ -50,7 +50,7 @@ class Asking:
 
 
 def claim(database: Database, asking: Asking, limit: Limit | None) -> Claimed | Held | None:
-    """See `imagegen.ports.Jobs.claim`."""
+    """See `imagegen.job_store.Jobs.claim`."""
     if asking.move.name is not MoveName.CLAIM:
         found = database.run(moves.statement(asking.shape), asking.values)
         return Claimed(job=rows.job(found[0])) if found else None

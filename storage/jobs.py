@@ -51,7 +51,7 @@ _LOCK = _GET.with_for_update(key_share=True).add_columns(IDLE.label("idle"))
 
 
 class PostgresJobs:
-    """Jobs, attempts, history and ledger. Thread-safe; see `imagegen.ports.Jobs` for what each method promises."""
+    """Jobs, attempts, history and ledger. Thread-safe; see `imagegen.job_store.Jobs` for what each method promises."""
 
     def __init__(self, database: Database, *, cache_ttl: timedelta | None = None) -> None:
         """`cache_ttl`: how long a bought picture answers other jobs; None: for ever."""

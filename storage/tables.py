@@ -13,80 +13,27 @@ SQLAlchemy Core on the classes' `__table__`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Column,
-    DateTime,
-    Identity,
-    Index,
-    MetaData,
-    Numeric,
-    Table,
-    Text,
-    bindparam,
-    desc,
-    literal_column,
-    text,
-)
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.sql.elements import ColumnElement
-from sqlmodel import Field, SQLModel
+from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, desc, text
+from sqlmodel import Field
 
 from imagegen.states import LIVE, TERMINAL, BatchStatus, FailureStage, Stage, Status
+from storage.accounts import ALERTS, BUDGETS, CACHE, FLIGHTS, LEDGER, PERIODS, SPENDING
+from storage.columns import DOLLARS, JSON, MOMENT, TEXT, VALUE, Row, among, one_of, table, value, words
 
-TEXT: Any = Text()
-MOMENT: Any = DateTime(timezone=True)
-DOLLARS: Any = Numeric(14, 6)
-JSON: Any = JSONB(none_as_null=True)
-VALUE = "v_"
+__all__ = [
+    "ALERTS", "ATTEMPTS", "BATCHES", "BUDGETS", "CACHE", "EVENTS", "FLIGHTS", "JOBS", "LEDGER", "METADATA", "PACE",
+    "PAUSES", "PERIODS", "SPENDING", "STYLES", "VALUE", "among", "value", "words",
+]  # fmt: skip
+
 OPEN_BATCH = (BatchStatus.QUEUED, BatchStatus.RUNNING)
 BUYING = (Status.PROCESSING, Status.GENERATING)
 PACED = ("pace", "in_flight")
-PERIODS = ("day", "month", "total")
-LEDGER_KINDS = ("reserve", "settle", "release", "waste", "uncertain")
 ATTEMPT_STATES = ("submitting", "not_sent", "rejected", "accepted", "unknown", "succeeded", "failed")
-
-
-def words(values: Iterable[str]) -> str:
-    """The values as a SQL list, sorted: `'a', 'b'`."""
-    return ", ".join(f"'{value!s}'" for value in sorted(values))
-
-
-def among(column: ColumnElement[Any], wanted: Iterable[str]) -> ColumnElement[bool]:
-    """`column IN ('a', 'b')` with the words in the SQL itself, so that partial indexes apply."""
-    return column.in_([literal_column(f"'{word!s}'") for word in sorted(wanted)])
-
-
-def _one_of(column: str, values: type[StrEnum] | Iterable[str]) -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({words(values)})", name=column)
-
-
-def value(name: str, kind: Any) -> ColumnElement[Any]:
-    """A value given at execution (`Database.run`), of a column's type or like one.
-
-    It gets a name that no column has: SQLAlchemy takes a value with a column's name for that column's new content.
-    """
-    return bindparam(VALUE + name, type_=kind.type if isinstance(kind, Column) else kind)
-
-
-class Row(SQLModel):
-    """Root of all tables, with metadata and constraint names of their own: the database may be shared."""
-
-    metadata: ClassVar[MetaData] = MetaData(
-        naming_convention={
-            "pk": "%(table_name)s_pkey",
-            "fk": "%(table_name)s_%(column_0_name)s_fkey",
-            "ck": "%(table_name)s_%(constraint_name)s_check",
-        }
-    )
 
 
 class BatchRow(Row, table=True):
@@ -94,7 +41,7 @@ class BatchRow(Row, table=True):
 
     __tablename__ = "imagegen_batches"
     __table_args__ = (
-        _one_of("status", BatchStatus),
+        one_of("status", BatchStatus),
         Index(
             "imagegen_batches_idempotency", "owner", "idempotency_key", unique=True,
             postgresql_where=text("idempotency_key IS NOT NULL"),
@@ -121,10 +68,10 @@ class JobRow(Row, table=True):
 
     __tablename__ = "image_generation_jobs"
     __table_args__ = (
-        _one_of("status", Status),
-        _one_of("stage", Stage),
-        _one_of("failure_stage", FailureStage),
-        _one_of("billed", ("yes", "no", "unknown")),
+        one_of("status", Status),
+        one_of("stage", Stage),
+        one_of("failure_stage", FailureStage),
+        one_of("billed", ("yes", "no", "unknown")),
         CheckConstraint(f"(next_run_at IS NULL) = (status IN ({words(TERMINAL)}))", name="live_rows_are_timed"),
         Index("image_generation_jobs_due", "next_run_at", postgresql_where=text(f"status IN ({words(LIVE)})")),
         Index(
@@ -241,7 +188,7 @@ class AttemptRow(Row, table=True):
 
     __tablename__ = "imagegen_attempts"
     __table_args__ = (
-        _one_of("state", ATTEMPT_STATES),
+        one_of("state", ATTEMPT_STATES),
         Index("imagegen_attempts_job", "job_id"),
         Index("imagegen_attempts_order", "provider", "provider_job_id"),
         Index(
@@ -292,43 +239,6 @@ class EventRow(Row, table=True):
     detail: dict[str, Any] = Field(sa_type=JSON)
 
 
-class LedgerRow(Row, table=True):
-    """One line of the books, never changed. An attempt has at most one line of each kind: a replay adds none."""
-
-    __tablename__ = "imagegen_ledger"
-    __table_args__ = (
-        _one_of("kind", LEDGER_KINDS),
-        Index("imagegen_ledger_once", "attempt_id", "kind", unique=True),
-        Index("imagegen_ledger_job", "job_id"),
-        Index("imagegen_ledger_at", "at"),
-    )
-
-    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    job_id: UUID = Field(foreign_key="image_generation_jobs.id")
-    attempt_id: UUID | None = Field(foreign_key="imagegen_attempts.id")
-    kind: str = Field(sa_type=TEXT)
-    amount: Decimal = Field(sa_type=DOLLARS)
-    currency: str = Field(sa_type=TEXT)
-    price: dict[str, Any] = Field(sa_type=JSON)
-    emulated: bool
-    at: datetime = Field(sa_type=MOMENT)
-
-
-class CacheRow(Row, table=True):
-    """The newest picture bought for a fingerprint. Emulated pictures never stand for real ones."""
-
-    __tablename__ = "imagegen_cache"
-
-    fingerprint: str = Field(sa_type=TEXT, primary_key=True)
-    emulated: bool = Field(primary_key=True)
-    blob_sha256: str = Field(sa_type=TEXT)
-    content_type: str = Field(sa_type=TEXT)
-    width: int
-    height: int
-    bytes: int = Field(sa_type=cast(Any, BigInteger))
-    created_at: datetime = Field(sa_type=MOMENT)
-
-
 class PaceRow(Row, table=True):
     """The slot pointer of one limit: no submission before `next_slot` but those that were given an earlier slot.
 
@@ -352,59 +262,6 @@ class PauseRow(Row, table=True):
     paused_at: datetime = Field(sa_type=MOMENT)
 
 
-class FlightRow(Row, table=True):
-    """Who buys the picture of a fingerprint at the moment; whoever wants the same waits for it."""
-
-    __tablename__ = "imagegen_flights"
-
-    fingerprint: str = Field(sa_type=TEXT, primary_key=True)
-    emulated: bool = Field(primary_key=True)
-    leader: UUID
-    taken_at: datetime = Field(sa_type=MOMENT)
-
-
-class BudgetRow(Row, table=True):
-    """How much a scope may commit in a period (UTC): `all`, `owner:N`, `project:N`, `provider:N`. Only a hard budget
-    refuses; every budget alerts. Emulated money has budgets of its own."""
-
-    __tablename__ = "imagegen_budgets"
-    __table_args__ = (_one_of("period", PERIODS),)
-
-    scope: str = Field(sa_type=TEXT, primary_key=True)
-    period: str = Field(sa_type=TEXT, primary_key=True)
-    emulated: bool = Field(primary_key=True)
-    amount: Decimal = Field(sa_type=DOLLARS)
-    hard: bool
-    created_at: datetime = Field(sa_type=MOMENT)
-    updated_at: datetime = Field(sa_type=MOMENT)
-
-
-class SpendingRow(Row, table=True):
-    """What the jobs of a budget's scope committed in one of its periods. A trigger keeps it, in the transaction of
-    every change of `image_generation_jobs.committed`."""
-
-    __tablename__ = "imagegen_spending"
-
-    scope: str = Field(sa_type=TEXT, primary_key=True)
-    period: str = Field(sa_type=TEXT, primary_key=True)
-    emulated: bool = Field(primary_key=True)
-    starts: date = Field(primary_key=True)
-    committed: Decimal = Field(sa_type=DOLLARS)
-
-
-class AlertRow(Row, table=True):
-    """An alert that was raised and has not been cleared: each is told once per crossing."""
-
-    __tablename__ = "imagegen_alerts"
-
-    key: str = Field(sa_type=TEXT, primary_key=True)
-    kind: str = Field(sa_type=TEXT)
-    message: str = Field(sa_type=TEXT)
-    detail: dict[str, Any] = Field(sa_type=JSON)
-    raised_at: datetime = Field(sa_type=MOMENT)
-    told_at: datetime | None = Field(sa_type=MOMENT)
-
-
 class StyleRow(Row, table=True):
     """A stored style capsule: `body` is the capsule's JSON, `sha256` the digest of its canonical form."""
 
@@ -417,12 +274,7 @@ class StyleRow(Row, table=True):
     updated_at: datetime = Field(sa_type=MOMENT)
 
 
-def _table(row: type[Row]) -> Table:
-    return cast(Table, row.__table__)  # type: ignore[attr-defined]
-
-
-JOBS, BATCHES, ATTEMPTS, EVENTS, LEDGER, CACHE, STYLES, PACE, PAUSES = (
-    _table(row) for row in (JobRow, BatchRow, AttemptRow, EventRow, LedgerRow, CacheRow, StyleRow, PaceRow, PauseRow)
+JOBS, BATCHES, ATTEMPTS, EVENTS, STYLES, PACE, PAUSES = (
+    table(row) for row in (JobRow, BatchRow, AttemptRow, EventRow, StyleRow, PaceRow, PauseRow)
 )
-FLIGHTS, BUDGETS, SPENDING, ALERTS = (_table(row) for row in (FlightRow, BudgetRow, SpendingRow, AlertRow))
 METADATA = Row.metadata

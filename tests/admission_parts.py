@@ -121,8 +121,9 @@ class World:
         parts: dict[str, Any] = {
             "jobs": self.rows, "styles": self.styles, "blobs": self.blobs, "hints": self.hints, "clock": self.clock,
             "costs": MemoryCosts(self.rows), "books": None, "alerts": self.alerts,
-            "pauses": MemoryPauses(self.rows), "budgets": MemoryBudgets(self.rows, emulated=True), "transport": self.web, "catalog": CATALOG, "breaker": None, "results": None, "emulated": True,
-            "worker": "test",
+            "pauses": MemoryPauses(self.rows), "budgets": MemoryBudgets(self.rows, emulated=True),
+            "transport": self.web, "catalog": CATALOG, "breaker": None,
+            "results": None, "emulated": True, "worker": "test",
             "providers": {"nanobanana": Shop("nanobanana", False), "gemini": Shop("gemini", True)},
         }  # fmt: skip
         return Services(**cast(Any, parts | self.settings))

@@ -11,9 +11,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import select, update
 
 from imagegen import money
+from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
 from imagegen.moves import UNTIMED
-from imagegen.ports import Budgets, Jobs, Pauses
+from imagegen.ports import Budgets, Pauses
 from imagegen.records import Attempt, Claimed, Entry, Facts, Move, NewAttempt
 from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
 from imagegen.testing.memory import MemoryBudgets, MemoryJobs, MemoryPauses

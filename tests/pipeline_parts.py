@@ -14,9 +14,10 @@ from uuid import UUID
 
 from imagegen import catalog, collecting, endings, money, pipeline
 from imagegen.errors import ImagegenError, PartUnavailable
+from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
 from imagegen.outcomes import Advance, Finish, Lost, Outcome, Park
-from imagegen.ports import Jobs, Services
+from imagegen.ports import Services
 from imagegen.providers.base import Accepted, Delivered, Order, Progress, Ready, Rejected, Submission, Unknown
 from imagegen.records import Move
 from imagegen.states import MoveName, Stage, Status

@@ -136,9 +136,15 @@ def _job_line(job: JobDocument) -> str:
     known = job.cost.actual if job.cost.actual is not None else job.cost.estimated
     parts.append(dollars(known) if job.cost.actual is not None or known is None else f"about {dollars(known)}")
     parts += ["from the cache"] * job.cache_hit + ["emulated"] * job.emulated + ["placeholder"] * job.placeholder
+    if job.waiting_for is not None:
+        parts.append(f"waits: {job.waiting_for.reason}" + _until(job.waiting_for.until))
     if job.public_url:
         parts.append(job.public_url)
     return "  ".join(parts)
+
+
+def _until(moment: str | None) -> str:
+    return "" if moment is None else f" until {moment[:19].replace('T', ' ')} UTC"
 
 
 def columns(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:

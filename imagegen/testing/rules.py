@@ -78,7 +78,7 @@ def polling(job: Job) -> bool:
 def rank(job: Job, at: datetime) -> float:
     """Priority, lifted by one step for each minute of waiting."""
     waited = at - job.next_run_at if job.next_run_at else timedelta(0)
-    return job.priority - waited.total_seconds() / 60
+    return job.priority - waited.total_seconds() / policies.AGEING
 
 
 def left_alone(job: Job, at: datetime, crowded: frozenset[Stage]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from urllib.request import urlopen
@@ -13,6 +14,7 @@ from imagegen.client import Job
 from imagegen.clock import SystemClock
 from imagegen.images import verify
 from storage.breaker import RedisBreaker
+from storage.circuit import LOOK_EVERY
 from tests.acceptance.system import System, until, words
 
 SIZE = {"width": 512, "height": 512}
@@ -52,6 +54,8 @@ def test_where_the_first_provider_refuses_the_second_buys(system: System, fault:
 def test_where_the_first_provider_is_down_the_second_buys(system: System, breaker: RedisBreaker) -> None:
     """An open circuit: not one call goes to the provider that rests."""
     breaker.open("nanobanana", "submit")
+    # A worker that has just looked believes for so long that the circuit is closed.
+    time.sleep(LOOK_EVERY)
     job = finished(system)
     check_bought_elsewhere(system, job)
     assert job.attempts == 1

@@ -29,4 +29,5 @@ def test_a_minute_without(part: str, tmp_path: Path) -> None:
         with stand.without(part):
             time.sleep(AWAY)
         orders.completed(AFTER)
-        assert not orders.moves().keys() & {"doubt", "fail"}
+        # A paid call under way may have been handed to reconcile before its worker could show a sign of life.
+        assert "fail" not in orders.moves()

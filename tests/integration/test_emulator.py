@@ -139,9 +139,9 @@ def test_a_broken_connection_leaves_no_answer(
 def test_a_connection_can_be_reset_before_the_order_is_read(
     emulator: Emulator, session: requests.Session, path: str, body: dict[str, Any]
 ) -> None:
-    """The caller sees a reset; nothing was read, counted or charged, and the next order is served."""
+    """The connection breaks; nothing was read, counted or charged, and the next order is served."""
     rule = emulator.fault("reset", times=1)
-    with pytest.raises(requests.ConnectionError, match="reset"):
+    with pytest.raises(requests.ConnectionError):
         session.post(emulator.url + path, json=body, timeout=10)
     assert (rule.fired, emulator.ledger()["count"], emulator.ledger()["submissions"]) == (1, 0, 0)
     assert session.post(emulator.url + path, json=body, timeout=10).status_code == 200

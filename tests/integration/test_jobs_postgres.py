@@ -226,9 +226,7 @@ def test_what_postgresql_keeps_in_no_text_is_replaced(postgres: PostgresStore) -
     kept = "bad\ufffd ? \U0001f98a"
     assert failed.error_message == kept
     assert failed.metadata == {"k": "\\u0000 \U0001f98a"}
-    assert known(postgres, job) == replace(
-        told, error={"message": kept, "parts": [kept]}, provider_job_id=kept
-    )
+    assert known(postgres, job) == replace(told, error={"message": kept, "parts": [kept]}, provider_job_id=kept)
 
 
 def test_errors_keep_prompts_to_themselves(postgres: PostgresStore) -> None:

@@ -97,7 +97,7 @@ def test_bytes_that_arrived_are_found_again(world: World, where: str) -> None:
     with pytest.raises(Killed):
         world.stage(job)
     (done,) = world.live(job)
-    assert (done.status, world.studio.calls, done.cost_credits) == (Status.COMPLETED, 1, CENTS)
+    assert (done.status, world.studio.calls, done.cost_credits) == (Status.COMPLETED, 1, PAID)
     world.closes()
 
 
