@@ -54,4 +54,4 @@ class Row(SQLModel):
 
 def table(row: type[Row]) -> Table:
     """The Core table of a class."""
-    return cast(Table, row._table__)  # type: ignore[attr-defined]
+    return cast(Table, row.__table__)  # type: ignore[attr-defined]
