@@ -14,7 +14,8 @@ from imagegen.estimates import BatchEstimate, BudgetVerdict, EstimatedCost, Esti
 
 def print_estimate(ctx: click.Context, request: ImageRequest, as_json: bool) -> None:
     """Ends the command: exit 0, or 5 where a budget would refuse."""
-    found: EstimateDocument = estimating().estimate(request, services_of(ctx), "cli")
+    services = services_of(ctx)
+    found: EstimateDocument = estimating().estimate(request, services, "cli")
     if as_json:
         emit(found.json_document())
     else:
@@ -25,7 +26,8 @@ def print_estimate(ctx: click.Context, request: ImageRequest, as_json: bool) -> 
 
 def print_batch_estimate(ctx: click.Context, request: BatchRequest, as_json: bool) -> None:
     """Ends the command, likewise."""
-    found: BatchEstimate = estimating().estimate_batch(request, services_of(ctx), "cli")
+    services = services_of(ctx)
+    found: BatchEstimate = estimating().estimate_batch(request, services, "cli")
     if as_json:
         emit(found.json_document())
     else:

@@ -118,7 +118,7 @@ def test_what_the_cache_holds_and_saved(store: Store) -> None:
         ({"model": "nano-banana-pro"}, {"owl"}),
         ({"before": at(5), "model": "nano-banana-pro"}, set()),
     ],
-    ids=str,
+    ids=["all", "old", "model", "old of a model"],
 )
 def test_purged_pictures_are_bought_anew(store: Store, which: dict[str, Any], gone: set[str]) -> None:
     """Taken out by age, by model or all; the next job for one buys, the others and the other world are hits as ever."""

@@ -251,7 +251,7 @@ def test_no_other_failure_is_shared(store: Store) -> None:
         {"fingerprint": "cat"},
         {"emulated": True},
     ],
-    ids=str,
+    ids=["earlier", "run 2", "fresh", "other", "emulated"],
 )
 def test_who_did_not_wait_asks_for_itself(store: Store, other: dict[str, Any]) -> None:
     """A later job, one continued by hand, a fresh one, another picture: none shares the refusal."""
