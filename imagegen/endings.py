@@ -145,6 +145,19 @@ def buy_again(
     return Park(services.clock.now() + policies.REFETCH_AFTER, reason)
 
 
+def priced_anew(job: Job, services: Services) -> Outcome:
+    """A picture that was there at admission is gone: the job goes on if the budgets have room for buying it."""
+    needed = move(
+        job, MoveName.HOLD, services, cause="picture gone", stage=Stage.GENERATE, until=timedelta(0), parked=True,
+        waiting_for="cache", changes={"cost_credits": None},
+    )  # fmt: skip
+    try:
+        held = reserve(needed, services)
+    except BudgetExceeded as refusal:
+        return fail(job, refusal, services)
+    return Park(services.clock.now(), "cache") if held else Lost()
+
+
 def unaffordable(refusal: BudgetExceeded, error: ImagegenError) -> BudgetExceeded:
     """The end of a job that its budget lets buy no further picture; `error` is why it wanted one."""
     return BudgetExceeded(f"{refusal.message}; it was wanted after {error.code}: {error.message}", refusal.details)

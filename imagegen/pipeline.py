@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from imagegen import images, layout, policies, references
-from imagegen.endings import complete, fail, finish_batch, in_doubt, overdue, publish, publish_batch
+from imagegen.endings import complete, fail, finish_batch, in_doubt, overdue, priced_anew, publish, publish_batch
 from imagegen.errors import ArtifactExpired, DeadlineExceeded, ImagegenError, NotFound, PartUnavailable, StorageError
 from imagegen.flights import FLIGHT
 from imagegen.jobs import Job
@@ -63,6 +63,8 @@ def _generate(claimed: Claimed, services: Services) -> Outcome:
                 return reuse(job, cached, services)
             services.jobs.forget(cached, emulated=job.emulated)
             return anew(job, "cache", services)
+        if job.cost_credits is not None:
+            return priced_anew(job, services)
         order = references.order(job, services)
         with submitting(job.provider, services) as report:
             bought = buy(job, order, report, services)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from imagegen import models
@@ -25,13 +26,20 @@ log = logging.getLogger(__name__)
 
 
 def admit(jobs: Sequence[Job], batch: Batch | None, services: Services) -> Admitted:
-    """`Jobs.admit` of these jobs, or of the dearest cheaper ones that the budgets have room for where they may be.
+    """`Jobs.admit` of these jobs; where budgets have no room for them, with those for nothing whose picture is there,
+    else the dearest cheaper ones that there is room for, where they may be.
 
     Raises `BudgetExceeded`, which tells of the jobs as they were asked for.
     """
     try:
         return services.jobs.admit(jobs, batch, worker=services.worker)
     except BudgetExceeded as refusal:
+        expected = [_expected(job, services) for job in jobs]
+        if expected != list(jobs):
+            try:
+                return services.jobs.admit(expected, batch, worker=services.worker)
+            except BudgetExceeded as still:
+                log.info("no room beside the pictures that are there: %s", still)
         detail = {"onBudget": {"refused": dict(refusal.details), "wanted": [_offer(job) for job in jobs]}}
         for cheaper in cheaper_together(jobs, services):
             try:
@@ -39,6 +47,12 @@ def admit(jobs: Sequence[Job], batch: Batch | None, services: Services) -> Admit
             except BudgetExceeded as again:
                 log.info("no room for %s either: %s", [_offer(job) for job in cheaper], again)
         raise
+
+
+def _expected(job: Job, services: Services) -> Job:
+    """A job whose picture was bought before costs nothing; should it be gone by then, room for it is asked anew."""
+    known = None if job.fresh else services.jobs.cached(job.fingerprint, emulated=job.emulated)
+    return job if known is None else replace(job, cost_credits=Decimal(0))
 
 
 def cheaper_together(jobs: Sequence[Job], services: Services) -> Iterator[Sequence[Job]]:

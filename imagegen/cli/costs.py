@@ -86,7 +86,7 @@ def _print_table(group: str, rows: Sequence[CostRow], emulated: bool) -> None:
         return
     table = Table(box=None, pad_edge=False, show_footer=True, title="emulated: no real money" if emulated else None)
     whole = total(rows)
-    table.add_column(group.upper(), footer="TOTAL", overflow="fold")
+    table.add_column(group.upper(), footer="TOTAL", no_wrap=True)
     for name, footer in zip(("JOBS", "HITS", "HIT RATE", *map(str.upper, _MONEY)), _figures(whole), strict=True):
         table.add_column(name, justify="right", footer=footer, no_wrap=True)
     table.add_column("", min_width=BAR)

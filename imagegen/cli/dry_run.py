@@ -80,7 +80,7 @@ def _quota(found: EstimateDocument) -> str:
         "paused": f"paused ({', '.join(told.pauses)}): the job would wait",
         "unknown": f"unknown: {found.provider} tells no balance",
     }
-    credit = "" if told.credit is None else f" ({told.credit:g} left)"
+    credit = "" if told.credit is None else f" ({told.credit:,.10g} left)"
     return words[told.verdict] + credit + (f"; {told.detail}" if told.detail else "")
 
 

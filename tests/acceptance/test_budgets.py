@@ -39,5 +39,7 @@ def test_a_full_budget_refuses_before_money_moves(system: System, budget: str) -
     assert system.cli("cancel", waiting["jobId"]).code == 0
     done = system.cli("submit", words("a thrifty fox again"), *fields, "--wait", "--json")
     assert (done.code, done.json["cost"]["actual"]) == (0, price)
+    again = system.cli("submit", done.json["prompt"], *fields, "--wait", "--json")
+    assert (again.code, again.json["cacheHit"], again.json["cost"]["actual"]) == (0, True, 0)
     (shown,) = [one for one in system.cli("budgets", "--json").json["items"] if one["scope"] == budget]
     assert Decimal(str(shown["committed"])) == system.paid([done.json["jobId"]])

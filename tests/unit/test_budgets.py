@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from imagegen import budgets, models, money
+from imagegen import budgets, models, money, thrift
 from imagegen.admission import admit_batch, admit_image
 from imagegen.cli.budgets import bar
 from imagegen.cli.main import imagegen
@@ -240,6 +240,33 @@ def test_a_placeholder_without_room_for_its_picture_stays(world: World) -> None:
     limit(world, Decimal("0.001"))
     assert follow_up(shown, world.services) is None
     assert len(world.store.jobs.list(JobFilter())[0]) == 1
+
+
+def test_a_picture_that_is_there_needs_no_room(world: World) -> None:
+    """A budget that is used up refuses no request whose picture was bought before."""
+    first = world.live(world.job(fingerprint="fox"))[0]
+    limit(world, Decimal("0.001"))
+    wanted = world.new("nanobanana", fingerprint="fox")
+    (job,) = thrift.admit([wanted], None, world.services).jobs
+    assert (job.committed, job.cost_credits) == (Decimal(0), Decimal(0))
+    done = world.live(job)[0]
+    assert (done.status, done.cache_hit, world.shop.calls) == (Status.COMPLETED, True, 1)
+    assert total(world) == first.committed
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_picture_that_is_gone_by_then_needs_room(world: World, room: bool) -> None:
+    """Admitted for nothing, its picture purged before it came to it: bought if there is room, else refused unbilled."""
+    limit(world, CENTS if room else Decimal("0.001"))
+    job = world.job(cost_credits=Decimal(0))
+    assert total(world) == 0
+    done = world.live(job)[0]
+    if room:
+        assert (done.status, world.shop.calls, total(world)) == (Status.COMPLETED, 1, done.cost_credits)
+    else:
+        assert (done.error_code, done.billed, world.shop.calls) == ("BUDGET_EXCEEDED", "no", 0)
+        assert total(world) == 0
+    world.closes()
 
 
 # ── cheaper instead of refused ───────────────────────────────────────────────────────────────────────────────────
