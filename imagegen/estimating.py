@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from itertools import chain
 from math import ceil
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ from imagegen.estimates import (
 )  # fmt: skip
 from imagegen.inputs import Door
 from imagegen.jobs import Job
+from imagegen.money import price_of
 from imagegen.planning import Planner, plan_image
 from imagegen.ports import Services
 from imagegen.records import Budget
@@ -81,11 +83,11 @@ class _Asked:
 
 
 def _affordable(jobs: Sequence[Job], services: Services, asked: _Asked) -> Sequence[Job]:
-    """As admission has it: cheaper ones where a budget has no room and the request allows them."""
+    """As admission has it: pictures that are there, or cheaper ones, where a budget has no room for these."""
     if budget_verdict(jobs, asked.budgets).admitted:
         return jobs
-    cheaper = thrift.cheaper_together(jobs, services)
-    return next((one for one in cheaper if budget_verdict(one, asked.budgets).admitted), jobs)
+    instead = chain([[thrift.expected(job, services) for job in jobs]], thrift.cheaper_together(jobs, services))
+    return next((one for one in instead if budget_verdict(one, asked.budgets).admitted), jobs)
 
 
 def _document(job: Job, services: Services, asked: _Asked) -> EstimateDocument:
@@ -156,10 +158,10 @@ def _verdict(paused: bool, breaker: str, credit: Decimal | None, services: Servi
 
 
 def budget_verdict(jobs: Sequence[Job], budgets: Sequence[Budget]) -> BudgetVerdict:
-    """Whether these jobs would be admitted together. Their upper prices are reserved also where the cache has them."""
+    """Whether these jobs would be admitted together."""
     rooms = []
     for one in budgets:
-        wanted = sum((job.cost_estimated or NOTHING for job in jobs if one.scope in scopes(job)), NOTHING)
+        wanted = sum((price_of(job) for job in jobs if one.scope in scopes(job)), NOTHING)
         if wanted > 0:
             room = not one.hard or one.committed + wanted <= one.amount
             rooms.append(

@@ -34,10 +34,10 @@ def admit(jobs: Sequence[Job], batch: Batch | None, services: Services) -> Admit
     try:
         return services.jobs.admit(jobs, batch, worker=services.worker)
     except BudgetExceeded as refusal:
-        expected = [_expected(job, services) for job in jobs]
-        if expected != list(jobs):
+        hits = [expected(job, services) for job in jobs]
+        if hits != list(jobs):
             try:
-                return services.jobs.admit(expected, batch, worker=services.worker)
+                return services.jobs.admit(hits, batch, worker=services.worker)
             except BudgetExceeded as still:
                 log.info("no room beside the pictures that are there: %s", still)
         detail = {"onBudget": {"refused": dict(refusal.details), "wanted": [_offer(job) for job in jobs]}}
@@ -49,7 +49,7 @@ def admit(jobs: Sequence[Job], batch: Batch | None, services: Services) -> Admit
         raise
 
 
-def _expected(job: Job, services: Services) -> Job:
+def expected(job: Job, services: Services) -> Job:
     """A job whose picture was bought before costs nothing; should it be gone by then, room for it is asked anew."""
     known = None if job.fresh else services.jobs.cached(job.fingerprint, emulated=job.emulated)
     return job if known is None else replace(job, cost_credits=Decimal(0))
