@@ -19,13 +19,6 @@ from imagegen.contracts import parse_request
 from imagegen.records import Budget
 from tests.admission_parts import World as Desk
 
-DAY = date(2026, 11, 30)
-
-
-def budget(amount: str, committed: str = "0", **given: Any) -> Budget:
-    usual: dict[str, Any] = {"scope": "all", "period": "day", "hard": True, "starts": DAY}
-    return Budget(**{**usual, **given}, amount=Decimal(amount), committed=Decimal(committed))
-
 
 class Till:
     """A command line over services in memory."""
@@ -107,4 +100,5 @@ def test_a_submission_without_room_exits_5_with_the_numbers(till: Till) -> None:
 )
 def test_bars(committed: str, shown: str) -> None:
     """Anything committed shows, and only a full budget looks full."""
-    assert bar(budget("1", committed)) == shown
+    told: dict[str, Any] = {"scope": "all", "period": "day", "hard": True, "starts": date(2026, 11, 30)}
+    assert bar(Budget(**told, amount=Decimal(1), committed=Decimal(committed))) == shown
