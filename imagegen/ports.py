@@ -22,10 +22,12 @@ from imagegen.errors import Temporary
 from imagegen.heartbeat import Heartbeat
 from imagegen.jobs import Batch, Job
 from imagegen.limits import Limits
+from imagegen.ports_deliveries import Deliveries, DeliveryHints
 from imagegen.providers.base import Provider
 from imagegen.records import (
     Admitted,
     Attempt,
+    BatchFilter,
     Cached,
     Claimed,
     Event,
@@ -40,6 +42,7 @@ from imagegen.records import (
 )  # fmt: skip
 from imagegen.states import Stage
 from imagegen.transport import Transport
+from imagegen.webhooks import Signer
 
 
 class Clock(Protocol):
@@ -69,12 +72,22 @@ class Jobs(Protocol):
         """
         ...
 
-    def get(self, job_id: UUID) -> Job:
-        """Raises `NotFound`."""
+    def get(self, job_id: UUID, *, owner: str | None = None) -> Job:
+        """Raises `NotFound`; with `owner` for another owner's job too, at the same cost."""
         ...
 
-    def get_batch(self, batch_id: UUID) -> tuple[Batch, Sequence[Job]]:
-        """The batch and its jobs in input order; raises `NotFound`."""
+    def get_batch(self, batch_id: UUID, *, owner: str | None = None) -> tuple[Batch, Sequence[Job]]:
+        """The batch and its jobs in input order; raises `NotFound` like `get`."""
+        ...
+
+    def list_batches(
+        self, where: BatchFilter, *, limit: int = 50, cursor: str | None = None
+    ) -> tuple[Sequence[tuple[Batch, Sequence[Job]]], str | None]:
+        """Batches with their jobs, newest first, and the next page's cursor; see `list`."""
+        ...
+
+    def ended(self, job_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Those of the jobs that have ended, in one statement."""
         ...
 
     def list(self, where: JobFilter, *, limit: int = 50, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:
@@ -218,15 +231,17 @@ class Pauses(Protocol):
 
 
 class Styles(Protocol):
-    """Stored style capsules by id."""
+    """Stored style capsules by id: everybody's (`owner` None), and an owner's own, which hide those of the same id."""
 
-    def put(self, style_id: str, style: Style, *, at: datetime) -> None: ...
+    def put(self, style_id: str, style: Style, *, at: datetime, owner: str | None = None) -> None: ...
 
-    def get(self, style_id: str) -> Style:
-        """Raises `NotFound`."""
+    def get(self, style_id: str, *, owner: str | None = None) -> Style:
+        """The owner's own, else everybody's. Raises `NotFound`."""
         ...
 
-    def list(self) -> Sequence[tuple[str, Style]]: ...
+    def list(self, *, owner: str | None = None) -> Sequence[tuple[str, Style]]:
+        """What this owner may name, in the order of ids."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +313,7 @@ class Breaker(Protocol):
         ...
 
 
-class Hints(Protocol):
+class Hints(DeliveryHints, Protocol):
     """Tells the workers to look at something; losing a hint only delays it until the sweep."""
 
     def jobs(self, jobs: Iterable[Job]) -> None:
@@ -341,6 +356,7 @@ class Services:
     jobs: Jobs
     pauses: Pauses
     styles: Styles
+    deliveries: Deliveries
     blobs: Blobs
     breaker: Breaker
     hints: Hints
@@ -355,6 +371,7 @@ class Services:
     deadline: timedelta = timedelta(minutes=10)
     max_paid_attempts: int = 1
     allow_hosts: tuple[str, ...] = ()
+    signer: Signer | None = None
     templates: str | None = None
     storage_url: str | None = None
     limits: Limits = field(default_factory=Limits)

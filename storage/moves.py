@@ -3,7 +3,8 @@
     WITH moved   AS (UPDATE image_generation_jobs … WHERE id = … AND status IN (sources) … RETURNING *),
          event   AS (INSERT … FROM moved),  attempt AS (INSERT … FROM moved),
          fate    AS (SELECT whether the picture of the facts is to be looked for),  fact AS (UPDATE … FROM fate),
-         ledger  AS (INSERT … FROM moved or always),  cache AS (INSERT … FROM moved),  batch AS (UPDATE … FROM moved)
+         ledger  AS (INSERT … FROM moved or always),  cache AS (INSERT … FROM moved),
+         told    AS (INSERT … FROM moved, at an end),  batch AS (UPDATE … FROM moved)
     SELECT * FROM moved
 
 All parts see the same snapshot and commit together. A statement is built once per `Shape`, that is per kind of move
@@ -24,7 +25,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from imagegen.moves import AMENDING, ANSWERS, REOPENING, SLOT_ENDS, target_of
 from imagegen.records import Move
 from imagegen.states import LIVE, MOVES, TERMINAL, BatchStatus, MoveName, Stage, failure_stage
-from storage import attempts, cache, events, ledger, pauses
+from storage import attempts, cache, events, ledger, outbox, pauses
 from storage.events import AT
 from storage.rows import CACHED
 from storage.tables import ATTEMPTS, BATCHES, CACHE, EVENTS, JOBS, value
@@ -269,6 +270,8 @@ def statement(of: Shape) -> Select[Any]:
         parts.append(ledger.enter(rows, JOB_ID).cte("ledger"))
     if of.picture:
         parts.append(_bought_picture(rows).cte("cache"))
+    if of.ends or of.name is MoveName.REPLACE:
+        parts.append(outbox.tell_job(rows, replaced=of.name is MoveName.REPLACE).cte("told"))
     if of.name in REOPENING:
         reopened = {"status": BatchStatus.RUNNING.value, "completed_at": null(), "run": BATCHES.c.run + 1}
         parts.append(update(BATCHES).where(BATCHES.c.id.in_(select(rows.c.batch_id))).values(reopened).cte("batch"))

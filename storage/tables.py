@@ -6,6 +6,7 @@
     imagegen_batches        imagegen_cache (fingerprint → blob)        imagegen_styles (id → capsule)
 
     imagegen_pace (limit → next slot)        imagegen_pauses (what is paused)
+    imagegen_deliveries (what is to be told of an end, to whom): `storage.tables_outbox`
 
 Money is `numeric(14,6)` US dollars, times `timestamptz`, sizes pixels or bytes. Rows are written and read with
 SQLAlchemy Core on the classes' `__table__`.
@@ -58,7 +59,7 @@ def words(values: Iterable[str]) -> str:
     return ", ".join(f"'{value!s}'" for value in sorted(values))
 
 
-def _one_of(column: str, values: type[StrEnum] | Iterable[str]) -> CheckConstraint:
+def one_of(column: str, values: type[StrEnum] | Iterable[str]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({words(values)})", name=column)
 
 
@@ -87,7 +88,7 @@ class BatchRow(Row, table=True):
 
     __tablename__ = "imagegen_batches"
     __table_args__ = (
-        _one_of("status", BatchStatus),
+        one_of("status", BatchStatus),
         Index(
             "imagegen_batches_idempotency", "owner", "idempotency_key", unique=True,
             postgresql_where=text("idempotency_key IS NOT NULL"),
@@ -114,10 +115,10 @@ class JobRow(Row, table=True):
 
     __tablename__ = "image_generation_jobs"
     __table_args__ = (
-        _one_of("status", Status),
-        _one_of("stage", Stage),
-        _one_of("failure_stage", FailureStage),
-        _one_of("billed", ("yes", "no", "unknown")),
+        one_of("status", Status),
+        one_of("stage", Stage),
+        one_of("failure_stage", FailureStage),
+        one_of("billed", ("yes", "no", "unknown")),
         CheckConstraint(f"(next_run_at IS NULL) = (status IN ({words(TERMINAL)}))", name="live_rows_are_timed"),
         Index("image_generation_jobs_due", "next_run_at", postgresql_where=text(f"status IN ({words(LIVE)})")),
         Index(
@@ -231,7 +232,7 @@ class AttemptRow(Row, table=True):
 
     __tablename__ = "imagegen_attempts"
     __table_args__ = (
-        _one_of("state", ATTEMPT_STATES),
+        one_of("state", ATTEMPT_STATES),
         Index("imagegen_attempts_job", "job_id"),
         Index("imagegen_attempts_order", "provider", "provider_job_id"),
         Index(
@@ -287,7 +288,7 @@ class LedgerRow(Row, table=True):
 
     __tablename__ = "imagegen_ledger"
     __table_args__ = (
-        _one_of("kind", LEDGER_KINDS),
+        one_of("kind", LEDGER_KINDS),
         Index("imagegen_ledger_once", "attempt_id", "kind", unique=True),
         Index("imagegen_ledger_job", "job_id"),
         Index("imagegen_ledger_at", "at"),
@@ -343,10 +344,14 @@ class PauseRow(Row, table=True):
 
 
 class StyleRow(Row, table=True):
-    """A stored style capsule: `body` is the capsule's JSON, `sha256` the digest of its canonical form."""
+    """A stored style capsule: `body` is the capsule's JSON, `sha256` the digest of its canonical form.
+
+    An empty `owner` makes it everybody's.
+    """
 
     __tablename__ = "imagegen_styles"
 
+    owner: str = Field(sa_type=TEXT, primary_key=True)
     id: str = Field(sa_type=TEXT, primary_key=True)
     sha256: str = Field(sa_type=TEXT)
     body: dict[str, Any] = Field(sa_type=JSON)
@@ -354,11 +359,11 @@ class StyleRow(Row, table=True):
     updated_at: datetime = Field(sa_type=MOMENT)
 
 
-def _table(row: type[Row]) -> Table:
+def table_of(row: type[Row]) -> Table:
     return cast(Table, row.__table__)  # type: ignore[attr-defined]
 
 
 JOBS, BATCHES, ATTEMPTS, EVENTS, LEDGER, CACHE, STYLES, PACE, PAUSES = (
-    _table(row) for row in (JobRow, BatchRow, AttemptRow, EventRow, LedgerRow, CacheRow, StyleRow, PaceRow, PauseRow)
+    table_of(row) for row in (JobRow, BatchRow, AttemptRow, EventRow, LedgerRow, CacheRow, StyleRow, PaceRow, PauseRow)
 )
 METADATA = Row.metadata

@@ -15,7 +15,7 @@ from imagegen.jobs import Batch, Job
 from imagegen.ports import Services
 from imagegen.states import Stage
 from imagegen.testing.blobs import MemoryBlobs
-from imagegen.testing.memory import ManualClock, MemoryJobs, MemoryPauses, MemoryStyles
+from imagegen.testing.memory import ManualClock, MemoryDeliveries, MemoryJobs, MemoryPauses, MemoryStyles
 from imagegen.transport import Reply
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -28,6 +28,7 @@ class Web:
     def __init__(self, clock: ManualClock) -> None:
         self.pages: dict[str, Reply | ImagegenError] = {}
         self.asked: list[str] = []
+        self.pinned: list[tuple[str, ...]] = []
         self.slow = 0.0
         self._clock = clock
 
@@ -35,8 +36,9 @@ class Web:
         self.pages[url] = Reply(status, headers, body)
         return url
 
-    def call(self, method: str, url: str, *, total: float, max_bytes: int) -> Reply:
+    def call(self, method: str, url: str, *, total: float, max_bytes: int, addresses: Sequence[str]) -> Reply:
         assert method == "GET"
+        self.pinned.append(tuple(addresses))
         assert total > 0
         self.asked.append(url)
         self._clock.sleep(self.slow)
@@ -114,7 +116,8 @@ class World:
     def services(self) -> Services:
         parts: dict[str, Any] = {
             "jobs": self.rows, "styles": self.styles, "blobs": self.blobs, "hints": self.hints, "clock": self.clock,
-            "pauses": MemoryPauses(self.rows), "transport": self.web, "catalog": CATALOG, "breaker": None,
+            "pauses": MemoryPauses(self.rows), "deliveries": MemoryDeliveries(self.rows),
+            "transport": self.web, "catalog": CATALOG, "breaker": None,
             "results": None, "emulated": True, "worker": "test",
             "providers": {"nanobanana": Shop("nanobanana", False), "gemini": Shop("gemini", True)},
         }  # fmt: skip

@@ -12,10 +12,11 @@ from sqlalchemy import select, update
 
 from imagegen.jobs import Batch, Job
 from imagegen.moves import UNTIMED
-from imagegen.ports import Jobs, Pauses
+from imagegen.ports import Deliveries, Jobs, Pauses
 from imagegen.records import Attempt, Claimed, Entry, Facts, Move, NewAttempt
 from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
-from imagegen.testing.memory import MemoryJobs, MemoryPauses
+from imagegen.testing.memory import MemoryDeliveries, MemoryJobs, MemoryPauses
+from storage.deliveries import PostgresDeliveries
 from storage.engine import Database
 from storage.jobs import PostgresJobs
 from storage.pauses import PostgresPauses
@@ -83,6 +84,11 @@ class Store(Protocol):
         """The pauses that these jobs keep."""
         ...
 
+    @property
+    def deliveries(self) -> Deliveries:
+        """The outbox of these jobs."""
+        ...
+
     def ledger(self, job_id: UUID) -> list[Line]:
         """The job's lines: kind, amount, attempt."""
         ...
@@ -102,6 +108,10 @@ class MemoryStore:
     def pauses(self) -> MemoryPauses:
         return MemoryPauses(self.jobs)
 
+    @property
+    def deliveries(self) -> MemoryDeliveries:
+        return MemoryDeliveries(self.jobs)
+
     def ledger(self, job_id: UUID) -> list[Line]:
         lines = [line.entry for line in self.jobs.ledger if line.job_id == job_id]
         return [(entry.kind, entry.amount, entry.attempt_id) for entry in lines]
@@ -120,6 +130,10 @@ class PostgresStore:
     @property
     def pauses(self) -> PostgresPauses:
         return PostgresPauses(self.database)
+
+    @property
+    def deliveries(self) -> PostgresDeliveries:
+        return PostgresDeliveries(self.database)
 
     def ledger(self, job_id: UUID) -> list[Line]:
         rows = self.database.run(select(LEDGER).where(LEDGER.c.job_id == job_id).order_by(LEDGER.c.id))

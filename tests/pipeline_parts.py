@@ -17,6 +17,7 @@ from imagegen.errors import ImagegenError, PartUnavailable
 from imagegen.jobs import Batch, Job
 from imagegen.outcomes import Advance, Finish, Lost, Outcome, Park
 from imagegen.ports import Jobs, Services
+from imagegen.ports_deliveries import Due
 from imagegen.providers.base import Accepted, Delivered, Order, Progress, Ready, Rejected, Submission, Unknown
 from imagegen.records import Move
 from imagegen.states import MoveName, Stage, Status
@@ -192,6 +193,8 @@ class Heard:
         self.withdrawn: list[str] = []
         self.collects: list[UUID] = []
         self.full: frozenset[Stage] = frozenset()
+        self.due: list[Due] = []
+        self.notified: list[tuple[Mapping[str, str], str, Mapping[str, Any]]] = []
 
     def jobs(self, jobs: Iterable[Job]) -> None:
         self.hints += [job.id for job in jobs]
@@ -204,6 +207,12 @@ class Heard:
 
     def collect(self, attempt_id: UUID) -> None:
         self.collects.append(attempt_id)
+
+    def deliveries(self, due: Sequence[Due]) -> None:
+        self.due += due
+
+    def notify(self, task: Mapping[str, str], task_id: str, document: Mapping[str, Any]) -> None:
+        self.notified.append((task, task_id, document))
 
     def crowded(self) -> frozenset[Stage]:
         return self.full
@@ -239,7 +248,8 @@ class World:
         self.admitted: list[UUID] = []
         self.services = Services(
             **cast(Any, {
-                "jobs": self.jobs, "pauses": store.pauses, "styles": MemoryStyles(), "blobs": self.blobs,
+                "jobs": self.jobs, "deliveries": store.deliveries, "pauses": store.pauses,
+                "styles": MemoryStyles(), "blobs": self.blobs,
                 "breaker": self.breaker, "hints": self.heard, "results": self.redis,
                 "transport": self.web, "catalog": CATALOG,
                 "providers": {"nanobanana": self.shop, "gemini": self.studio}, "clock": self.clock, "emulated": True,

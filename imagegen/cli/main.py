@@ -8,6 +8,7 @@ import click
 
 from imagegen.cli.bucket import bucket
 from imagegen.cli.cancel_retry import cancel_jobs, retry_jobs
+from imagegen.cli.deliveries import deliveries
 from imagegen.cli.demo import demo
 from imagegen.cli.emulator import emulator
 from imagegen.cli.operate import config, migrate
@@ -17,6 +18,7 @@ from imagegen.cli.providers import providers
 from imagegen.cli.show import list_jobs, show, watch
 from imagegen.cli.styles import styles
 from imagegen.cli.submit import batch, submit
+from imagegen.cli.token import token
 from imagegen.cli.up import up
 from imagegen.errors import ImagegenError, InvalidRequest
 
@@ -64,8 +66,8 @@ def imagegen() -> None:
 
 
 for _command in (
-    up, demo, submit, batch, show, watch, list_jobs, cancel_jobs, retry_jobs, pause, resume, providers, styles, config,
-    migrate, bucket, emulator,
+    up, demo, submit, batch, show, watch, list_jobs, cancel_jobs, retry_jobs, pause, resume, providers, styles, deliveries,
+    config, migrate, bucket, emulator, token,
 ):  # fmt: skip
     imagegen.add_command(_command)
 

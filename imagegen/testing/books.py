@@ -12,6 +12,7 @@ from uuid import UUID
 from imagegen import policies
 from imagegen.jobs import Batch, Job
 from imagegen.moves import names_picture
+from imagegen.outbox import Delivery
 from imagegen.records import Attempt, Cached, Entry, Event, Facts, NewAttempt, Settled
 
 _LEARNT = ("provider_job_id", "result_url", "blob_sha256", "usage", "actual", "error")
@@ -40,6 +41,7 @@ class Books:
     events: list[Event] = field(default_factory=list)
     ledger: list[Line] = field(default_factory=list)
     pictures: dict[tuple[str, bool], Cached] = field(default_factory=dict)
+    outbox: dict[UUID, Delivery] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def attempt(self, attempt_id: UUID) -> Attempt | None:
