@@ -28,6 +28,7 @@ task_routes = {
     "imagegen.generate_batch": _ns,
     "imagegen.cancel": _ns,
     "imagegen.retry": _ns,
+    "imagegen.estimate": _ns,
     "imagegen.generate": f"{_ns}.generate",
     "imagegen.poll": f"{_ns}.poll",
     "imagegen.download": f"{_ns}.transfer",
@@ -37,6 +38,8 @@ task_routes = {
     "imagegen.collect": f"{_ns}.housekeeping",
     "imagegen.deliver": f"{_ns}.housekeeping",
     "imagegen.sweep": f"{_ns}.housekeeping",
+    "imagegen.watch": f"{_ns}.housekeeping",
+    "imagegen.watch_money": f"{_ns}.housekeeping",
 }
 
 # A message is a hint: the row in PostgreSQL sends another when this one is lost. So acknowledge early, and nothing
@@ -85,5 +88,15 @@ beat_schedule = {
         "schedule": policies.SWEEP_EVERY,
         # A sweep that waited longer than this has been overtaken by the next.
         "options": {"expires": policies.SWEEP_EVERY * 4},
-    }
+    },
+    "watch": {
+        "task": "imagegen.watch",
+        "schedule": policies.WATCH_EVERY,
+        "options": {"expires": policies.WATCH_EVERY},
+    },
+    "watch_money": {
+        "task": "imagegen.watch_money",
+        "schedule": policies.WATCH_MONEY_EVERY,
+        "options": {"expires": policies.WATCH_MONEY_EVERY},
+    },
 }

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
+from imagegen import thrift
 from imagegen.checks import Problems, check_targets, check_text
 from imagegen.contracts import BatchRequest, ImageRequest
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound, PartUnavailable
@@ -49,7 +50,7 @@ def admit_image(
         job = planner.plan(request, job_id=chosen)
     except InvalidRequest as error:
         return _resent(error, existing)
-    return _told(services.jobs.admit([job], None, worker=services.worker), services, door, hints)
+    return _told(thrift.admit([job], None, services), services, door, hints)
 
 
 def admit_batch(
@@ -81,7 +82,7 @@ def admit_batch(
         idempotency_key=key, body_sha256=_batch_body(request, ready), callback_url=request.callback_url,
         notify_task=request.notify_task.model_dump() if request.notify_task else None,
     )  # fmt: skip
-    return _told(services.jobs.admit(jobs, batch, worker=services.worker), services, door, hints)
+    return _told(thrift.admit(jobs, batch, services), services, door, hints)
 
 
 def send_hints(admitted: Admitted, services: Services) -> None:

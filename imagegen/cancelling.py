@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from uuid import UUID
 
-from imagegen import endings
+from imagegen import endings, money
 from imagegen.errors import ArtifactExpired, BadArtifact, Conflict
 from imagegen.jobs import Batch, Job
 from imagegen.ports import Services
@@ -72,8 +72,7 @@ def price_of_cancelling(job: Job) -> Decimal:
     """US dollars that are, or may be, spent on a live job that ends without a picture as it stands."""
     if job.status in {Status.QUEUED, Status.PROCESSING} or job.cache_hit or job.terminal:
         return Decimal(0)
-    price = job.cost_estimated if job.cost_credits is None else job.cost_credits
-    return price or Decimal(0)
+    return money.price_of(job)
 
 
 def _members(batch_id: UUID, services: Services) -> Sequence[Job]:
@@ -103,7 +102,7 @@ def _cost(job: Job, services: Services) -> Entry | None:
     if job.run > 1 and _settled(services.jobs.history(job.id)):
         kind = "settle"
     amount = (job.cost_estimated or Decimal(0)) if kind == "uncertain" else price_of_cancelling(job)
-    return Entry(kind=kind, amount=amount, attempt_id=job.attempt_id)
+    return money.line(job, kind, amount)
 
 
 def _settled(history: Sequence[Event]) -> bool:

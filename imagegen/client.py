@@ -26,11 +26,12 @@ from imagegen.errors import (
     PurchaseNeeded,
     StillRunning,
 )
+from imagegen.estimates import EstimateDocument as Estimate
 from imagegen.webhooks import WebhookEvent
 
 __all__ = [
-    "Batch", "CeleryClient", "Client", "Conflict", "ImagegenError", "InvalidRequest", "Job", "NotFound", "NotServed",
-    "PartUnavailable", "PurchaseNeeded", "StillRunning", "WebhookEvent",
+    "Batch", "CeleryClient", "Client", "Conflict", "Estimate", "ImagegenError", "InvalidRequest", "Job", "NotFound",
+    "NotServed", "PartUnavailable", "PurchaseNeeded", "StillRunning", "WebhookEvent",
 ]  # fmt: skip
 
 _REDIS = {"redis", "rediss", "unix", "redis+socket"}

@@ -18,7 +18,8 @@ from imagegen.client_results import Batch, Job, result_of
 from imagegen.client_webhooks import Secret, VerifiesWebhooks
 from imagegen.client_wire import Wire
 from imagegen.contracts import BatchRequest, Character, Cost, ImageRequest, parse_batch, parse_request
-from imagegen.errors import NotFound, NotServed, StillRunning, rebuild
+from imagegen.errors import ImagegenError, NotFound, NotServed, StillRunning, rebuild
+from imagegen.estimates import EstimateDocument
 from imagegen.ids import batch_id_for, job_id_for, member_id_for
 from imagegen.inputs import all_refs, kind_of
 from imagegen.ports import Clock
@@ -28,6 +29,7 @@ GENERATE_IMAGE = "imagegen.generate_image"
 GENERATE_BATCH = "imagegen.generate_batch"
 CANCEL = "imagegen.cancel"
 RETRY = "imagegen.retry"
+ESTIMATE = "imagegen.estimate"
 
 POLL_FIRST, POLL_LAST = 0.05, 1.0
 """Seconds between two looks for the finished document: from the first to the longest."""
@@ -189,9 +191,22 @@ class CeleryClient(VerifiesWebhooks):
         """
         return self._command(RETRY, id, {"owner": owner or _owner(id), "buy": buy}, timeout)
 
-    def estimate(self, prompt: str | None = None, **fields: Any) -> NoReturn:
-        """Not over Celery, which has no answers but finished documents."""
-        raise NotServed("the Celery door cannot estimate; `imagegen submit PROMPT --dry-run` tells model and price")
+    def estimate(self, prompt: str | None = None, *, timeout: float = ANSWER_WITHIN, **fields: Any) -> EstimateDocument:
+        """The dry run of `generate`: model, price, cache hit, expected time, quota and budget; nothing is spent.
+
+        Raises `InvalidRequest` as `generate` and the workers do, and `StillRunning` where no worker answers within
+        `timeout` seconds. A budget without room is part of the answer (`budget.admitted`).
+        """
+        body = _camel(fields)
+        if prompt is not None:
+            body["prompt"] = prompt
+        request = parse_request(body)
+        _check_images(request)
+        told = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        answer = self._answer(ESTIMATE, uuid4(), {"request": told}, self._clock.monotonic() + timeout)
+        if "error" in answer:
+            raise refused(answer)
+        return EstimateDocument.model_validate(answer)
 
     def costs(self, **filters: Any) -> NoReturn:
         """Not over Celery, which has no answers but finished documents."""
@@ -205,8 +220,7 @@ class CeleryClient(VerifiesWebhooks):
             answer = self._answer(task, wanted, {"id": str(wanted), **kwargs}, end)
             if "error" not in answer or "status" in answer:
                 return result_of(answer)
-            error = rebuild(answer["error"])
-            error.details.update(answer.get("details") or {})
+            error = refused(answer)
             overtaken = isinstance(error, NotFound) and wanted in self._unacknowledged
             if not overtaken or self._clock.monotonic() >= end:
                 raise error
@@ -247,6 +261,13 @@ class CeleryClient(VerifiesWebhooks):
         self._wire.send(sent.task, task_id, sent.request)
         sent.gap = min(sent.gap * 2, RESEND_LAST)
         sent.due = now + sent.gap
+
+
+def refused(answer: Mapping[str, Any]) -> ImagegenError:
+    """The error that a worker answered with, as its own class."""
+    error = rebuild(answer["error"])
+    error.details.update(answer.get("details") or {})
+    return error
 
 
 def _elsewhere(what: str) -> NoReturn:

@@ -12,14 +12,14 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from imagegen import images, layout, policies
+from imagegen import images, layout, money, policies
 from imagegen.errors import ImagegenError, NotFound
 from imagegen.images import Picture
 from imagegen.jobs import Job
 from imagegen.keepsakes import Keepsake
 from imagegen.ports import Services
 from imagegen.providers.base import Failed, Ready
-from imagegen.records import Attempt, Entry, EntryKind, Facts, Move, Settled
+from imagegen.records import Attempt, EntryKind, Facts, Move, Settled
 from imagegen.retrying import tell_again
 from imagegen.states import MoveName, Stage, Status
 
@@ -79,7 +79,7 @@ def _had(job: Job, attempt: Attempt, picture: Picture, services: Services) -> st
     if job.status is Status.FAILED and job.billed == "unknown" and job.attempt_id == attempt.id:
         proven = {
             "blob_sha256": picture.sha256, "blob_content_type": picture.content_type, "cost_credits": price,
-            "cost_uncertain": _less(job.cost_uncertain, attempt.estimate), "billed": "yes", "failures": 0,
+            "cost_uncertain": money.less(job.cost_uncertain, attempt.estimate), "billed": "yes", "failures": 0,
         }  # fmt: skip
         moved = _after(job, MoveName.PROVE, "late proof", services, facts=facts, changes=proven, stage=Stage.UPLOAD)
         if moved is not None:
@@ -105,16 +105,11 @@ def _settle(job: Job, attempt: Attempt, kind: EntryKind, amount: Decimal, servic
     """What was uncertain is known: in the books, and in the job if that is what it said."""
     if job.billed != "unknown" or job.attempt_id != attempt.id:
         return
-    changes: dict[str, Any] = {"cost_uncertain": _less(job.cost_uncertain, attempt.estimate), "billed": "no"}
-    if kind == "waste":
-        changes |= {"billed": "yes", "cost_credits": amount}
-    entry = Entry(kind=kind, amount=amount, attempt_id=attempt.id)
+    entry = money.line(job, kind, amount, attempt_id=attempt.id)
+    doubt = money.less(job.cost_uncertain, attempt.estimate)
+    changes = money.ended(replace(job, cost_uncertain=doubt), (entry,)) | {"cost_uncertain": doubt}
+    changes["billed"] = money.billed(changes.get("cost_wasted", job.cost_wasted), doubt)
     _after(job, MoveName.SETTLE, "late proof", services, changes=changes, entries=(entry,))
-
-
-def _less(whole: Decimal | None, part: Decimal) -> Decimal | None:
-    rest = (whole or Decimal(0)) - part
-    return rest if rest > 0 else None
 
 
 def _after(job: Job, name: MoveName, cause: str, services: Services, **fields: Any) -> Job | None:

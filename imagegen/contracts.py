@@ -120,6 +120,7 @@ class ImageRequest(Wire):
     max_paid_attempts: int | None = Field(default=None, ge=1, le=10)
     fresh: bool = False
     placeholder: Literal["never", "on_failure"] = "never"
+    on_budget: Literal["fail", "cheaper"] = "fail"
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     owner: Name = "default"
     callback_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2_000)] | None = None
@@ -293,10 +294,15 @@ class _Document(BaseModel):
 
 
 class Cost(_Document):
-    """US dollars, at most six decimals; `actual` is null until known and 0 for a cache hit."""
+    """US dollars, at most six decimals; `actual` is null until known and 0 for a cache hit.
+
+    `waste` was paid for nothing (a charged refusal, a picture that came after a cancel), `uncertain` may have been
+    charged: neither is part of `actual`.
+    """
 
     estimated: float | None = None
     actual: float | None = None
+    waste: float | None = None
     uncertain: float | None = None
     currency: str = "USD"
 

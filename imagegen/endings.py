@@ -10,14 +10,21 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from imagegen import layout, policies
-from imagegen.errors import Billed, DeadlineExceeded, ImagegenError, PartUnavailable, SubmissionUnknown
+from imagegen import layout, money, policies
+from imagegen.errors import (
+    Billed,
+    BudgetExceeded,
+    DeadlineExceeded,
+    ImagegenError,
+    PartUnavailable,
+    SubmissionUnknown,
+)
 from imagegen.images import Published
 from imagegen.jobs import Batch, Job
 from imagegen.outcomes import Finish, Lost, Outcome, Park
 from imagegen.placeholders import follow_up, stand_in
 from imagegen.ports import Services
-from imagegen.recording import commit, facts_of, move, patiently
+from imagegen.recording import commit, facts_of, move, patiently, reserve
 from imagegen.records import Entry, EntryKind, Facts, Move
 from imagegen.states import MoveName, Stage, Status
 from imagegen.unpublishing import unpublish_if_cancelled
@@ -29,7 +36,6 @@ def complete(job: Job, published: Published, original_bytes: int, services: Serv
     """Published: settles the ledger with the actual cost and tells whoever waits."""
     keys = layout.picture_keys(job)
     entries = settlement(job)
-    settled = sum((entry.amount for entry in entries), Decimal(0))
     original = {"width": published.original_width, "height": published.original_height}
     ending = move(
         job, MoveName.COMPLETE, services, cause="published", stage=Stage.UPLOAD, entries=entries,
@@ -38,7 +44,8 @@ def complete(job: Job, published: Published, original_bytes: int, services: Serv
             "public_url": services.blobs.public_url(keys.picture),
             "thumbnail_url": services.blobs.public_url(keys.thumbnail),
             "object_key": keys.picture, "sha256": published.sha256, "content_type": published.content_type,
-            "bytes": len(published.data), "cost_credits": settled, "billed": "no" if job.cache_hit else "yes",
+            "bytes": len(published.data), "billed": _billed_in_all(job),
+            "cost_credits": sum((entry.amount for entry in entries), money.NOTHING),
         },
         detail={"picture": {**original, "bytes": original_bytes}},
     )  # fmt: skip
@@ -54,8 +61,12 @@ def settlement(job: Job) -> tuple[Entry, ...]:
     """What closes the reservation of a delivered picture: its price, or nothing where it came from the cache."""
     if job.cache_hit:
         return ()
-    price = job.cost_estimated if job.cost_credits is None else job.cost_credits
-    return (Entry(kind="settle", amount=price or Decimal(0), attempt_id=job.attempt_id),)
+    return (money.line(job, "settle", money.price_of(job)),)
+
+
+def _billed_in_all(job: Job) -> Billed:
+    """A hit costs nothing; what an attempt before it cost stays."""
+    return money.billed(job.cost_wasted, job.cost_uncertain) if job.cache_hit else "yes"
 
 
 def fail(
@@ -72,8 +83,8 @@ def fail(
         job, MoveName.FAIL, services, cause=error.code, facts=facts, entries=entries, until=policies.ANNOUNCE_AGAIN,
         changes={
             "error_code": error.code, "error_message": error.message, "error_retryable": error.retryable,
-            "billed": _worse(job.billed, error.billed), "paid_attempts": job.paid_attempts,
-            **(changes or {}),
+            "billed": money.worse(job.billed, error.billed), "paid_attempts": job.paid_attempts,
+            **money.ended(job, entries), **(changes or {}),
         },
     )  # fmt: skip
     standing = stand_in(job, error, services, facts=facts, entries=entries, changes=changes)
@@ -93,17 +104,13 @@ def no_picture(job: Job, error: ImagegenError, charged: Decimal | None, services
     """
     entry = _loss(job, error, charged)
     told = type(error)(error.message, {**error.details, "billed": _BILLED[entry.kind]})
-    lost: dict[str, Any] = {}
-    if entry.kind == "uncertain":
-        lost["cost_uncertain"] = (job.cost_uncertain or Decimal(0)) + entry.amount
     in_time = services.clock.now() < job.deadline_at
     if error.retryable and in_time and job.paid_attempts < job.max_paid_attempts:
         return buy_again(
             job, error, "another_attempt", services, facts=facts, entries=(entry,),
-            changes={**lost, "billed": _worse(job.billed, told.billed)},
+            changes={"billed": money.worse(job.billed, told.billed)},
         )  # fmt: skip
-    lost["cost_credits"] = entry.amount if entry.kind == "waste" else Decimal(0)
-    return fail(job, told, services, facts=facts, entries=(entry,), changes=lost)
+    return fail(job, told, services, facts=facts, entries=(entry,))
 
 
 def buy_again(
@@ -116,16 +123,44 @@ def buy_again(
     entries: tuple[Entry, ...] = (),
     changes: Mapping[str, Any],
 ) -> Outcome:
-    """Back to the beginning, without anything of what was delivered."""
+    """Back to the beginning, without anything of what was delivered.
+
+    A hard budget without room for another picture ends the job instead, billed as it was.
+    """
     nothing = ("provider_job_id", "result_url", "blob_sha256", "blob_content_type")
     again = move(
         job, MoveName.REPEAT, services, cause=error.code, stage=Stage.GENERATE, until=policies.REFETCH_AFTER,
         parked=True, waiting_for=reason, facts=facts, entries=entries,
-        changes={**dict.fromkeys(nothing), "refreshed": False, "failures": 0, **changes},
+        changes={
+            **dict.fromkeys(nothing), "refreshed": False, "failures": 0, **money.lost(job, entries), **changes,
+        },
     )  # fmt: skip
-    if commit(again, services) is None:
+    try:
+        going_on = reserve(again, services)
+    except BudgetExceeded as refusal:
+        charged = {"billed": changes["billed"]} if "billed" in changes else {}
+        return fail(job, unaffordable(refusal, error), services, facts=facts, entries=entries, changes=charged)
+    if going_on is None:
         return stopped(job, again, services)
     return Park(services.clock.now() + policies.REFETCH_AFTER, reason)
+
+
+def priced_anew(job: Job, services: Services) -> Outcome:
+    """A picture that was there at admission is gone: the job goes on if the budgets have room for buying it."""
+    needed = move(
+        job, MoveName.HOLD, services, cause="picture gone", stage=Stage.GENERATE, until=timedelta(0), parked=True,
+        waiting_for="cache", changes={"cost_credits": None},
+    )  # fmt: skip
+    try:
+        held = reserve(needed, services)
+    except BudgetExceeded as refusal:
+        return fail(job, refusal, services)
+    return Park(services.clock.now(), "cache") if held else Lost()
+
+
+def unaffordable(refusal: BudgetExceeded, error: ImagegenError) -> BudgetExceeded:
+    """The end of a job that its budget lets buy no further picture; `error` is why it wanted one."""
+    return BudgetExceeded(f"{refusal.message}; it was wanted after {error.code}: {error.message}", refusal.details)
 
 
 _BILLED: dict[str, Billed] = {"release": "no", "uncertain": "unknown", "waste": "yes"}
@@ -134,20 +169,13 @@ _BILLED: dict[str, Billed] = {"release": "no", "uncertain": "unknown", "waste": 
 def _loss(job: Job, error: ImagegenError, charged: Decimal | None) -> Entry:
     """The ledger line of an attempt without a picture. As an answer to a paid call it is written whatever the job is;
     a transfer's word counts only while it holds the job."""
-    estimate = job.cost_estimated or Decimal(0)
     kind: EntryKind = "release"
     if charged or (charged is None and error.billed == "yes"):
         kind = "waste"
     elif charged is None and error.billed == "unknown":
         kind = "uncertain"
     always = job.status is Status.GENERATING
-    return Entry(kind=kind, amount=charged or estimate, attempt_id=job.attempt_id, always=always)
-
-
-def _worse(one: Billed, other: Billed) -> Billed:
-    """What is known of a job's charges after two attempts."""
-    order: tuple[Billed, ...] = ("no", "unknown", "yes")
-    return max(one, other, key=order.index)
+    return money.line(job, kind, charged or job.cost_estimated or Decimal(0), always=always)
 
 
 def in_doubt(job: Job, cause: ImagegenError | None, window: float, services: Services, **known: Any) -> Outcome:
@@ -166,10 +194,9 @@ def in_doubt(job: Job, cause: ImagegenError | None, window: float, services: Ser
             return stopped(job, doubted, services)
         return Park(services.clock.now() + from_now, "reconcile")
     facts = replace(facts, collect=True)
-    entry = Entry(kind="uncertain", amount=job.cost_estimated or Decimal(0), attempt_id=job.attempt_id)
+    entry = money.line(job, "uncertain", job.cost_estimated or Decimal(0))
     error = cause if isinstance(cause, DeadlineExceeded) else SubmissionUnknown(_untold(cause))
-    in_all = (job.cost_uncertain or Decimal(0)) + entry.amount
-    return fail(job, error, services, facts=facts, entries=(entry,), changes={"cost_uncertain": in_all})
+    return fail(job, error, services, facts=facts, entries=(entry,))
 
 
 def _untold(cause: ImagegenError | None) -> str:
@@ -185,9 +212,11 @@ def cancel(job: Job, services: Services, *, entry: Entry | None, facts: Facts | 
     paid = entry is not None and entry.kind in {"waste", "uncertain", "settle"}
     if facts is not None:
         facts = replace(facts, collect=paid)
+    entries = () if entry is None else (entry,)
+    charged = money.worse(job.billed, "no" if entry is None else _BILLED.get(entry.kind, "no"))
     cancelling = move(
         job, MoveName.CANCEL, services, cause="cancelled", until=policies.ANNOUNCE_AGAIN, facts=facts,
-        entries=() if entry is None else (entry,), changes=_cost_of_cancelling(job, entry),
+        entries=entries, changes={"billed": charged, **money.ended(job, entries)},
     )  # fmt: skip
     cancelled = commit(cancelling, services)
     if cancelled is None:
@@ -196,17 +225,6 @@ def cancel(job: Job, services: Services, *, entry: Entry | None, facts: Facts | 
     if cancelled.batch_id is not None:
         finish_batch(cancelled.batch_id, services)
     return Finish(cancelled)
-
-
-def _cost_of_cancelling(job: Job, entry: Entry | None) -> dict[str, Any]:
-    if entry is None or entry.kind not in _BILLED:
-        return {}
-    changes: dict[str, Any] = {"billed": _worse(job.billed, _BILLED[entry.kind])}
-    if entry.kind == "waste":
-        changes["cost_credits"] = entry.amount
-    elif entry.kind == "uncertain":
-        changes["cost_uncertain"] = (job.cost_uncertain or Decimal(0)) + entry.amount
-    return changes
 
 
 def stopped(job: Job, answer: Move, services: Services) -> Outcome:
@@ -228,7 +246,7 @@ def _price_of(job: Job, answer: Move) -> Entry:
     told = answer.facts.actual if answer.facts else None
     price = told if told is not None else job.cost_estimated or Decimal(0)
     kind: EntryKind = "uncertain" if answer.name is MoveName.DOUBT else "waste"
-    return Entry(kind=kind, amount=price, attempt_id=job.attempt_id)
+    return money.line(job, kind, price)
 
 
 def overdue(job: Job, services: Services) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -78,7 +78,10 @@ class Job:
     body_sha256: str = ""
     cost_estimated: Decimal | None = None
     cost_credits: Decimal | None = None
+    cost_wasted: Decimal | None = None
     cost_uncertain: Decimal | None = None
+    committed: Decimal = Decimal(0)
+    reserved_on: date | None = None
     public_url: str | None = None
     thumbnail_url: str | None = None
     object_key: str | None = None
@@ -167,6 +170,7 @@ def cost(jobs: Sequence[Job]) -> Cost:
     return Cost(
         estimated=total([job.cost_estimated for job in jobs]),
         actual=total([job.cost_credits for job in jobs]),
+        waste=total([job.cost_wasted for job in jobs]),
         uncertain=total([job.cost_uncertain for job in jobs]),
     )
 

@@ -105,6 +105,47 @@ def select(
     raise refusals[0]
 
 
+def cheaper(
+    catalog: Catalog,
+    *,
+    than: Decimal,
+    model: str,
+    tier: str,
+    ratio: str,
+    request_provider: str | None,
+    job_type: str,
+    width: int,
+    height: int,
+    references: int,
+    providers: Sequence[str],
+    today: date,
+    published: str,
+    prompt_length: int,
+) -> list[Choice]:
+    """What else draws the picture for less `than` this upper price (US dollars), the dearest first.
+
+    `model`, `tier` and `ratio` are those that cost as much: nothing that would be enlarged more takes their place. The
+    rest is as in `select`, except that the model is free.
+    """
+    wanted = _Wanted(
+        job_type=job_type, width=width, height=height, references=references, published=published,
+        prompt_length=prompt_length, today=today,
+    )  # fmt: skip
+    enough = _enlargement(catalog.models[model].pixels[ratio][tier], wanted)
+    found: list[Choice] = []
+    for provider in _providers(catalog, request_provider, providers):
+        for offer in catalog.offers:
+            if offer.provider != provider or prompt_length > offer.max_prompt:
+                continue
+            try:
+                choice = _choice(catalog, offer, wanted)
+            except InvalidRequest:
+                continue
+            if choice.estimate < than and _enlargement(choice.pixels, wanted) <= enough:
+                found.append(choice)
+    return sorted(found, key=lambda choice: choice.estimate, reverse=True)
+
+
 def _providers(catalog: Catalog, asked: str | None, configured: Sequence[str]) -> Sequence[str]:
     if asked is not None and asked not in catalog.providers:
         known = ", ".join(catalog.providers)

@@ -1,7 +1,7 @@
 """What is to be told of an end, to whom, and when again: one row per event and target, written by the ending itself.
 
-    due ──sent, 2xx──► delivered          due ──410──► disabled         due ──3xx, no such address──► refused
-     └──anything else──► due again, later and later; a day after the event ──► failed
+due ──sent, 2xx──► delivered          due ──410──► disabled         due ──3xx, no such address──► refused
+ └──anything else──► due again, later and later; a day after the event ──► failed
 """
 
 from __future__ import annotations

@@ -8,14 +8,16 @@ what came of it in one guarded statement. `Lost` is a normal answer: another wor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 from imagegen import images, layout, policies, references
 from imagegen.delivering import hand_out
-from imagegen.endings import complete, fail, finish_batch, in_doubt, overdue, publish, publish_batch
+from imagegen.endings import complete, fail, finish_batch, in_doubt, overdue, priced_anew, publish, publish_batch
 from imagegen.errors import ArtifactExpired, DeadlineExceeded, ImagegenError, NotFound, PartUnavailable, StorageError
+from imagegen.flights import FLIGHT
 from imagegen.jobs import Job
 from imagegen.keepsakes import Keepsake
 from imagegen.outcomes import Lost, Outcome, Park, advanced
@@ -51,18 +53,34 @@ def generate(job_id: UUID, continuation: Continuation, services: Services) -> Ou
 
 
 def _generate(claimed: Claimed, services: Services) -> Outcome:
-    job = claimed.job
+    job, cached = claimed.job, claimed.cached
     if services.clock.now() >= job.deadline_at:
         return fail(job, DeadlineExceeded("the deadline passed before anything was bought"), services)
+    if claimed.refused is not None:
+        return fail(job, claimed.refused, services)
     try:
-        if claimed.cached is not None and services.blobs.head(layout.blob_key(claimed.cached.blob_sha256)):
-            return reuse(job, claimed.cached, services)
+        if cached is not None:
+            if services.blobs.head(layout.blob_key(cached.blob_sha256)):
+                return reuse(job, cached, services)
+            services.jobs.forget(cached, emulated=job.emulated)
+            return anew(job, "cache", services)
+        if job.cost_credits is not None:
+            return priced_anew(job, services)
         order = references.order(job, services)
         with submitting(job.provider, services) as report:
             bought = buy(job, order, report, services)
     except ImagegenError as error:
         return not_bought(job, MoveName.HOLD, error, services)
-    return Lost() if bought is None else answered(*bought, services)
+    return anew(job, FLIGHT, services) if bought is None else answered(*bought, services)
+
+
+def anew(job: Job, reason: str, services: Services) -> Outcome:
+    """How the job stands changed since it was claimed, and nothing was bought: it is claimed again, as it stands."""
+    again = move(
+        job, MoveName.HOLD, services, cause=reason, stage=Stage.GENERATE, until=timedelta(0), parked=True,
+        waiting_for=reason,
+    )  # fmt: skip
+    return Lost() if commit(again, services) is None else Park(services.clock.now(), reason)
 
 
 def reuse(job: Job, cached: Cached, services: Services) -> Outcome:

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from imagegen import layout, policies
-from imagegen.errors import ImagegenError, NotFound, PartUnavailable, StorageError
+from imagegen.errors import BudgetExceeded, ImagegenError, NotFound, PartUnavailable, StorageError
 from imagegen.fingerprint import digest
 from imagegen.jobs import Job
 from imagegen.placeholder_picture import draw
@@ -98,7 +98,7 @@ def follow_up(job: Job, services: Services) -> Job | None:
     Raises `PartUnavailable`; the sweep follows up again.
     """
     if job.placeholder and job.status is Status.COMPLETED:
-        services.jobs.admit([replacement(job, services)], None, worker=services.worker)
+        _buy_after_all(job, services)
     if job.replaces is None:
         return None
     if job.status is Status.COMPLETED:
@@ -106,6 +106,13 @@ def follow_up(job: Job, services: Services) -> Job | None:
     if job.status is Status.FAILED:
         log.warning("job %s failed (%s): the placeholder of %s stays", job.id, job.error_code, job.replaces)
     return None
+
+
+def _buy_after_all(job: Job, services: Services) -> None:
+    try:
+        services.jobs.admit([replacement(job, services)], None, worker=services.worker)
+    except BudgetExceeded as refusal:
+        log.warning("the placeholder of job %s stays: %s", job.id, refusal)
 
 
 def replacement(job: Job, services: Services) -> Job:

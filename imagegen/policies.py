@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 GRACE = timedelta(seconds=10)
 """How long a sent hint may stay unanswered before the sweep sends another; doubles with every hint. Longer than a queue
@@ -38,6 +39,15 @@ HEADROOM = 0.03
 
 PAUSE_LOOK = timedelta(minutes=1)
 """A paused job looks again after this, though `resume` wakes it at once."""
+
+FLIGHT_LOOK = timedelta(seconds=30)
+"""A job that waits for another one's purchase of the same picture looks again after this, though it is woken."""
+
+FLIGHT_SURE = LEASE
+"""So long a flight is not taken from a leader that seems to have left it: who looks may have looked too early."""
+
+REFUSAL_SHARED = timedelta(minutes=10)
+"""How long after it a refusal still holds for the jobs that waited for its picture."""
 
 AGEING = 60.0
 """Seconds of waiting that lift a job by one step of priority, so that a low one never starves."""
@@ -156,3 +166,25 @@ DELIVERY_LEASE = timedelta(seconds=30)
 DELIVERY_THREADS, DELIVERIES_AT_ONCE = 16, 64
 """Couriers of one process, and deliveries of the whole cluster that were handed to couriers: receivers that hang hold
 up each other, but neither jobs nor the sweep."""
+
+CREDIT_LOW = Decimal(200)
+"""Provider credits below which an alert is raised: more than 20 pictures at NanoBananaAPI, as far as its prices are
+known. Google has no such answer."""
+
+WATCH_EVERY, WATCH_MONEY_EVERY = 30.0, 300.0
+"""Beat's intervals for alerts: budgets, waiting and failures; balances, prices and spending."""
+
+BUDGET_ALERTS = (50, 80, 100)
+"""Percent of a budget, hard or soft, at which an alert is raised."""
+
+QUEUED_TOO_LONG = timedelta(minutes=5)
+"""Waiting of the oldest job that may be bought, at which an alert is raised."""
+
+FAILURE_ALERT, FAILURES_OF, FAILURES_FROM = 20, 50, 10
+"""Percent of failed jobs among the newest ends, how many of these are looked at, and how many it takes."""
+
+VARIANCE_ALERT, VARIANCE_OF, VARIANCE_FROM = 25, 50, 10
+"""Percent between estimated and actual price of a model's newest settled pictures, likewise."""
+
+SPEND_ALERT, SPEND_FROM = 3, Decimal(1)
+"""How many times the usual spending of an hour raises an alert, and the US dollars an hour must come to at least."""

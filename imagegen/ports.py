@@ -11,6 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,28 +19,20 @@ from imagegen import policies
 from imagegen.cadence import Learnt
 from imagegen.catalog import Catalog
 from imagegen.contracts import Style
+from imagegen.doctor.books import Books
 from imagegen.errors import Temporary
 from imagegen.heartbeat import Heartbeat
+from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
 from imagegen.limits import Limits
 from imagegen.ports_deliveries import Deliveries, DeliveryHints
 from imagegen.providers.base import Provider
 from imagegen.records import (
-    Admitted,
-    Attempt,
-    BatchFilter,
-    Cached,
-    Claimed,
-    Event,
-    Held,
-    Holding,
-    JobFilter,
-    Limit,
-    Move,
+    Budget,
     Pause,
-    Polled,
-    Settled,
+    Watch,
 )  # fmt: skip
+from imagegen.reporting import Alerts, Costs
 from imagegen.states import Stage
 from imagegen.transport import Transport
 from imagegen.webhooks import Signer
@@ -61,159 +54,6 @@ class Clock(Protocol):
         ...
 
 
-class Jobs(Protocol):
-    """The jobs, their attempts, history and ledger: each write is one transaction, and but for limits one statement."""
-
-    def admit(self, jobs: Sequence[Job], batch: Batch | None, *, worker: str) -> Admitted:
-        """Writes new jobs (and their batch) all or nothing, with an `admit` event each.
-
-        The same id, or the same owner and idempotency key, with the same `body_sha256`: the first rows come back,
-        nothing is written. Another body: `IdempotencyConflict`.
-        """
-        ...
-
-    def get(self, job_id: UUID, *, owner: str | None = None) -> Job:
-        """Raises `NotFound`; with `owner` for another owner's job too, at the same cost."""
-        ...
-
-    def get_batch(self, batch_id: UUID, *, owner: str | None = None) -> tuple[Batch, Sequence[Job]]:
-        """The batch and its jobs in input order; raises `NotFound` like `get`."""
-        ...
-
-    def list_batches(
-        self, where: BatchFilter, *, limit: int = 50, cursor: str | None = None
-    ) -> tuple[Sequence[tuple[Batch, Sequence[Job]]], str | None]:
-        """Batches with their jobs, newest first, and the next page's cursor; see `list`."""
-        ...
-
-    def ended(self, job_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Those of the jobs that have ended, in one statement."""
-        ...
-
-    def list(self, where: JobFilter, *, limit: int = 50, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:
-        """Newest first, and an opaque cursor for the next page (None: no more). A bad cursor: `InvalidRequest`."""
-        ...
-
-    def cached(self, fingerprint: str, *, emulated: bool) -> Cached | None:
-        """The picture bought before for this fingerprint, or None: what a dry run asks; a claim looks for itself."""
-        ...
-
-    def history(self, job_id: UUID) -> Sequence[Event]:
-        """Oldest first."""
-        ...
-
-    def claim(
-        self, move: Move, continuation: Mapping[str, Any] | None, limit: Limit | None = None
-    ) -> Claimed | Held | None:
-        """Takes a job for CLAIM, FETCH or PUBLISH, storing the Celery continuation of the message that asks.
-
-        None: not there to be taken (done, moved on, held by a live worker). A stored continuation is kept when
-        `continuation` is None. For FETCH and PUBLISH a job is free when it has no claim or its lease has run out
-        (`next_run_at <= move.at`). A parked job (`waiting_for`) is not there before its time, whoever hints at it.
-
-        A CLAIM whose picture is not in the cache is refused with `Held`, and the row parked (no event, no failure,
-        the continuation stored), while its provider, its owner or everything is paused (`paused`), or `limit` has no
-        slot for it (`pace`) or no room for another generation (`in_flight`). A slot that `paced` gave it admits it
-        from `policies.SLOT_LEAD` before its time; who takes a free slot at once never overtakes one that waits.
-        """
-        ...
-
-    def apply(self, move: Move) -> Job | None:
-        """The guarded move with its event, attempt, facts and ledger lines in one statement; None: Lost.
-
-        `facts` and `always` entries are written in either case. Facts that name a picture or an order of a job that
-        did not move make their attempt due for `collectable`. What answers a paid call (`moves.ANSWERS` with facts)
-        finds nothing to move once its owner stopped the job.
-        """
-        ...
-
-    def attempt(self, attempt_id: UUID) -> Attempt | None:
-        """The attempt with what is known of it, or None."""
-        ...
-
-    def ordered(self, provider: str, provider_job_id: str) -> Attempt | None:
-        """The attempt that has this order at the provider (the newest, should there be several), or None."""
-        ...
-
-    def renew(self, held: Sequence[Holding], *, until: datetime) -> None:
-        """Lengthens the leases of jobs that a worker is busy with, in one statement.
-
-        A job is still its worker's while it has its claim; a paid call's also at stage `reconcile`, whose time is put
-        off: who is alive to renew has not lost the answer yet.
-        """
-        ...
-
-    def wake(self, job_id: UUID, *, at: datetime) -> Job | None:
-        """A callback came: a job that waits for its provider (`poll`, `reconcile`) is due now, and remembers to be
-        woken should it park in this moment. None: it waits for nothing."""
-        ...
-
-    def collectable(self, *, at: datetime, limit: int) -> Sequence[Attempt]:
-        """Attempts of ended jobs whose paid picture may still be had, and whose `collect_at` has come.
-
-        Each is put off (`policies.COLLECT_EVERY`, doubling with every try), so that two sweeps never take the same.
-        """
-        ...
-
-    def collected(self, settled: Settled, *, at: datetime) -> None:
-        """Nothing more is to be had from an attempt: its facts, ledger lines and, where it brought a picture, the
-        result cache, in one statement. A cached picture of an emulated provider never stands for a real one."""
-        ...
-
-    def alias(self, alias: UUID, identity: UUID, *, batch: bool) -> Job | Batch:
-        """Lets another id stand for a job (or batch): whoever waits for it is told the same end. The row as it is."""
-        ...
-
-    def pollable(self, job_ids: Sequence[UUID], *, at: datetime) -> Sequence[Job]:
-        """Those of the jobs that are generating and due for a poll, in one statement."""
-        ...
-
-    def polled(self, found: Sequence[Polled], *, at: datetime, worker: str, grace: timedelta) -> Sequence[Job]:
-        """Writes what a chunk of polls found in one statement; returns the jobs that moved to their download.
-
-        A job still running rests until its `until` (at once if it was woken meanwhile), one with a picture moves
-        by DELIVER to stage `download`, with `next_run_at = at + grace`.
-        """
-        ...
-
-    def due(
-        self, *, at: datetime, limit: int, grace: timedelta, worker: str, crowded: frozenset[Stage] = frozenset()
-    ) -> Sequence[Job]:
-        """The sweep: takes what is due in priority order with ageing, SKIP LOCKED, and returns it.
-
-        A job whose lease ran out is freed: processing goes back to queued (HOLD), generating at stage `generate`
-        goes to stage `reconcile` (DOUBT). Each gets `next_run_at = at + grace * 2**hints` and `hints + 1`, so that
-        a lost hint is sent again, ever more slowly. While the queue of a stage is `crowded`, a job that was hinted
-        at before is left alone for `policies.CROWDED_PATIENCE`: its hint most likely waits there.
-        """
-        ...
-
-    def paced(self, limit: Limit, *, at: datetime) -> int:
-        """Gives the most urgent jobs that wait for this limit its next slots, as far as `policies.SLOTS_AHEAD` and the
-        room for generations allow; each is due `policies.SLOT_LEAD` before its slot. How many got one."""
-        ...
-
-    def unannounced(self, *, at: datetime, limit: int) -> Sequence[Job]:
-        """Ended jobs whose `announce_at` (the `until` of the move that ended them) has come, oldest first."""
-        ...
-
-    def announced(self, job_ids: Sequence[UUID]) -> None:
-        """The ends of these jobs were told to whoever waits: nothing is due for them any more."""
-        ...
-
-    def close_batch(self, batch_id: UUID, *, at: datetime) -> Batch | None:
-        """Closes the batch if it is open and no member is live; None: nothing to close. One guarded UPDATE."""
-        ...
-
-    def unclosed_batches(self, *, limit: int) -> Sequence[UUID]:
-        """Open batches without a live member: their closing was lost."""
-        ...
-
-    def latencies(self, provider: str, model: str, *, limit: int = 50) -> Sequence[float]:
-        """Seconds from submission to picture of the newest attempts."""
-        ...
-
-
 class Pauses(Protocol):
     """What is paused: no new paid call is begun; what was bought is still collected."""
 
@@ -227,6 +67,22 @@ class Pauses(Protocol):
 
     def list(self) -> Sequence[Pause]:
         """Oldest first."""
+        ...
+
+
+class Budgets(Protocol):
+    """How much may be committed for jobs of this system's own kind (real or emulated); see `imagegen.budgets`."""
+
+    def set(self, scope: str, period: str, amount: Decimal, hard: bool, *, at: datetime) -> Budget:
+        """Sets or changes a budget; what is committed in its present period counts from the start."""
+        ...
+
+    def remove(self, scope: str, period: str | None = None) -> int:
+        """Removes the scope's budget of this period, or of every one; how many there were."""
+        ...
+
+    def list(self, *, at: datetime) -> Sequence[Budget]:
+        """By scope and period, with what is committed in the period of `at`."""
         ...
 
 
@@ -354,7 +210,11 @@ class Services:
     """Everything a stage works with. Built once per process, in `tasks.wiring`."""
 
     jobs: Jobs
+    costs: Costs
+    books: Books
+    alerts: Alerts
     pauses: Pauses
+    budgets: Budgets
     styles: Styles
     deliveries: Deliveries
     blobs: Blobs
@@ -374,6 +234,7 @@ class Services:
     signer: Signer | None = None
     templates: str | None = None
     storage_url: str | None = None
+    watch: Watch = field(default_factory=Watch)
     limits: Limits = field(default_factory=Limits)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     learnt: Learnt = field(default_factory=Learnt)

@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-from imagegen import cadence, callbacks, images, layout, policies, retry
-from imagegen.endings import fail, in_doubt, no_picture, stopped
-from imagegen.errors import BadArtifact, ImagegenError, PartUnavailable, StorageError
+from imagegen import cadence, callbacks, images, layout, money, policies, retry
+from imagegen.endings import fail, in_doubt, no_picture, stopped, unaffordable
+from imagegen.errors import BadArtifact, BudgetExceeded, ImagegenError, PartUnavailable, StorageError
 from imagegen.fallback import elsewhere
 from imagegen.jobs import Job
 from imagegen.keepsakes import Keepsake
@@ -19,7 +19,7 @@ from imagegen.outcomes import Outcome, Park, advanced
 from imagegen.placeholders import PROVIDER_DOWN, next_look
 from imagegen.ports import Services
 from imagegen.providers.base import Accepted, Delivered, NotSent, Order, Rejected, Submission, Unknown
-from imagegen.recording import commit, facts_of, move, patiently
+from imagegen.recording import commit, facts_of, move, patiently, reserve
 from imagegen.records import Attempt, AttemptState, Entry, Facts, NewAttempt
 from imagegen.states import FailureStage, MoveName, Stage
 
@@ -36,7 +36,7 @@ def buy(job: Job, order: Order, report: Callable[[bool], None], services: Servic
         job, MoveName.SUBMIT, services, cause="intent", stage=Stage.GENERATE, until=policies.LEASE,
         claim=job.claim, new_attempt=attempt,
         changes={"paid_attempts": job.paid_attempts + 1, "submitted_at": services.clock.now()},
-        entries=(Entry(kind="reserve", amount=attempt.estimate, attempt_id=attempt.id),),
+        entries=(money.line(job, "reserve", attempt.estimate, attempt_id=attempt.id),),
     )  # fmt: skip
     submitting = commit(intent, services) or services.jobs.get(job.id)
     if submitting.attempt_id != attempt.id or submitting.claim != job.claim:
@@ -101,8 +101,8 @@ def _not_kept(job: Job, answer: Delivered, error: ImagegenError, services: Servi
     return fail(
         job, lost, services,
         facts=facts_of(job, "failed", actual=price, usage=answer.usage, error=lost.document()),
-        entries=(Entry(kind="waste", amount=price, attempt_id=job.attempt_id, always=True),),
-        changes={"cost_credits": price, "failure_stage": FailureStage.PERSISTING},
+        entries=(money.line(job, "waste", price, always=True),),
+        changes={"failure_stage": FailureStage.PERSISTING},
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def _refused(job: Job, answer: Rejected | NotSent, services: Services) -> Outcom
     if actual or answer.error.billed != "no":
         return no_picture(job, answer.error, actual, services, facts=facts)
     free = replace(job, paid_attempts=job.paid_attempts - 1)
-    release = Entry(kind="release", amount=job.cost_estimated or Decimal(0), attempt_id=job.attempt_id, always=True)
+    release = money.line(job, "release", job.cost_estimated or Decimal(0), always=True)
     return not_bought(free, MoveName.REPEAT, answer.error, services, facts=facts, entries=(release,))
 
 
@@ -173,7 +173,11 @@ def not_bought(
         changes={"failures": job.failures + tried, "paid_attempts": job.paid_attempts, **changes},
         detail={"fallback": {"from": job.provider, "to": to}} if to else {},
     )  # fmt: skip
-    if commit(parked, services) is None:
+    try:
+        resting = reserve(parked, services) if to else commit(parked, services)
+    except BudgetExceeded as refusal:
+        return fail(job, unaffordable(refusal, error), services, facts=facts, entries=entries)
+    if resting is None:
         return stopped(job, parked, services)
     return Park(services.clock.now() + decision.after, decision.reason)
 

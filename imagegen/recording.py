@@ -64,3 +64,8 @@ def facts_of(job: Job, state: AttemptState, **known: Any) -> Facts:
     if job.attempt_id is None:
         raise ValueError(f"job {job.id} has no attempt")
     return Facts(attempt_id=job.attempt_id, state=state, **known)
+
+
+def reserve(outcome: Move, services: Services) -> Job | None:
+    """`commit` of a move after which more may be paid than before; raises `BudgetExceeded`, and nothing is written."""
+    return patiently(lambda: services.jobs.reserve(outcome), services.clock)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
 from imagegen import policies
+from imagegen.errors import ImagegenError
 from imagegen.jobs import Batch, Job
 from imagegen.states import MoveName, Stage, Status
 
@@ -202,14 +203,28 @@ class Cached:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stock:
+    """What the result cache holds: pictures, the bytes of their originals, the oldest; and the jobs it answered, with
+    the US dollars their pictures would have cost."""
+
+    entries: int
+    bytes: int
+    oldest: datetime | None
+    hits: int
+    saved: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claimed:
     """A job that this worker holds, and the picture bought before for its fingerprint, if any.
 
-    `job.slot_at`: the moment of its paid call, where a limit paces it.
+    `job.slot_at`: the moment of its paid call, where a limit paces it. `refused`: its provider was asked for this very
+    picture while the job waited, and refused; it is not asked again.
     """
 
     job: Job
     cached: Cached | None = None
+    refused: ImagegenError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +270,103 @@ class BatchFilter:
     job_type: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostFilter:
+    """Which jobs a cost report is about: made in [since, until); None means any. Emulated money stands apart."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    project_id: str | None = None
+    owner: str | None = None
+    emulated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRow:
+    """A group of jobs and what became of its money, US dollars. `key` None: the jobs that have no such value.
+
+    `hits`: completed from the result cache; `saved`: the upper prices that these did not cost.
+    """
+
+    key: str | None
+    jobs: int
+    hits: int
+    actual: Decimal
+    waste: Decimal
+    uncertain: Decimal
+    saved: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """An alert that is raised: told once, cleared when it holds no more. `told_at` None: no webhook has taken it."""
+
+    key: str
+    kind: str
+    message: str
+    detail: Mapping[str, Any]
+    raised_at: datetime
+    told_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What alerts are raised at, and whom they are told. `credit_low`: a provider's balance in its own unit;
+    `spend_per_hour`: US dollars, None: by the usual spending; `webhook_url`: a secret, None: the log alone."""
+
+    credit_low: Decimal = policies.CREDIT_LOW
+    spend_per_hour: Decimal | None = None
+    webhook_url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A limit in US dollars for a scope and a period, and what is committed in the present one, which began on
+    `starts` (UTC). Only a `hard` one refuses."""
+
+    scope: str
+    period: str
+    amount: Decimal
+    hard: bool
+    starts: date
+    committed: Decimal = Decimal(0)
+
+    @property
+    def remaining(self) -> Decimal:
+        """What may still be committed; never below zero."""
+        return max(Decimal(0), self.amount - self.committed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """`oldest`: when the longest waiting job became due, None: none waits. `ended` of the newest ends `failed`."""
+
+    oldest: datetime | None = None
+    ended: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variance:
+    """What the newest settled pictures of a model were expected to cost, and did, US dollars."""
+
+    provider: str
+    model: str
+    pictures: int
+    estimated: Decimal
+    actual: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """US dollars of the last hour, and of the seven days before it, of which `days` have any ledger."""
+
+    last_hour: Decimal = Decimal(0)
+    before: Decimal = Decimal(0)
+    days: Decimal = Decimal(0)
+    variances: Sequence[Variance] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

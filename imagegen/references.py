@@ -169,9 +169,7 @@ class Resolver:
                 field, f"was not reached within the {READ_TOTAL:.0f} s for all pictures", "Send fewer, or upload them."
             )
         try:
-            return self._services.transport.call(
-                "GET", url, total=left, max_bytes=MAX_INPUT_BYTES, addresses=addresses
-            )
+            return self._services.transport.call("GET", url, total=left, max_bytes=MAX_INPUT_BYTES, addresses=addresses)
         except ImagegenError as error:
             raise InvalidRequest.of(field, f"cannot be read: {error}", _READABLE) from error
 

@@ -21,7 +21,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from imagegen import layout, policies
+from imagegen import layout, money, policies
 from imagegen.errors import (
     ArtifactExpired,
     BadArtifact,
@@ -77,7 +77,8 @@ def plan_retry(job: Job, attempt: Attempt | None, *, cached: bool = False) -> Re
         return RetryPlan(stage=Stage.DOWNLOAD, target=Status.UPLOADING, changes=known)
     order = _order(job, attempt)
     if order is not None:
-        asks = {**known, "provider_job_id": order, "result_url": None, **_undoubted(job, attempt)}
+        asks = {**known, "provider_job_id": order, "result_url": None}
+        asks |= _undoubted(job, attempt) | _unspent(job, attempt)
         return RetryPlan(stage=Stage.POLL, target=Status.GENERATING, changes=asks)
     return _from_the_beginning(job, cached)
 
@@ -94,7 +95,7 @@ def plan_of(job: Job, services: Services) -> RetryPlan:
         plan = plan_retry(job, replace(attempt, blob_sha256=None))
     if not plan.buys or job.fresh:
         return plan
-    found = services.jobs.cached(job.fingerprint, emulated=job.emulated)
+    found = services.jobs.cached(job.fingerprint, emulated=job.emulated, at=services.clock.now())
     if found is None or services.blobs.head(layout.blob_key(found.blob_sha256)) is None:
         return plan
     return plan_retry(job, attempt, cached=True)
@@ -103,7 +104,8 @@ def plan_of(job: Job, services: Services) -> RetryPlan:
 def retry(job_id: UUID, services: Services, buy: bool = False) -> Job:
     """The job, on its way again; one that was continued before and goes on still is returned as it is.
 
-    `buy` lets it pay once more. Raises `NotFound`, `Conflict` for what has not failed, `PurchaseNeeded`.
+    `buy` lets it pay once more. Raises `NotFound`, `Conflict` for what has not failed, `PurchaseNeeded`, and
+    `BudgetExceeded` where a hard budget has no room for another picture.
     """
     for _ in range(LOOKS):
         job = services.jobs.get(job_id)
@@ -137,14 +139,15 @@ def retry_batch(batch_id: UUID, services: Services, buy: bool = False) -> tuple[
 def _continued(job: Job, plan: RetryPlan, services: Services, buy: bool) -> Job | None:
     if plan.refusal is not None and not (plan.buys and buy):
         raise plan.refusal
-    now = services.clock.now()
-    again = services.jobs.apply(
-        Move(
-            job_id=job.id, name=MoveName.RETRY, at=now, cause="bought again" if plan.buys else "continued",
-            worker=services.worker, stage=plan.stage, target=plan.target, until=now + policies.GRACE,
-            seen=(job.status, job.stage), changes={**plan.changes, "deadline_at": now + _span(job, services)},
-        )
+    now, buying = services.clock.now(), plan.target is Status.QUEUED
+    reserved = {"reserved_on": money.utc_day(now)} if buying else {}
+    going_on = Move(
+        job_id=job.id, name=MoveName.RETRY, at=now, cause="bought again" if plan.buys else "continued",
+        worker=services.worker, stage=plan.stage, target=plan.target, until=now + policies.GRACE,
+        seen=(job.status, job.stage),
+        changes={**plan.changes, **reserved, "deadline_at": now + _span(job, services)},
     )  # fmt: skip
+    again = services.jobs.reserve(going_on) if buying else services.jobs.apply(going_on)
     if again is not None:
         tell_again(again, services)
     return again
@@ -202,11 +205,17 @@ def _undoubted(job: Job, attempt: Attempt | None) -> dict[str, Any]:
     doubted = job.error_code in _DOUBTS and job.failure_stage == FailureStage.GENERATING and not job.refreshed
     if attempt is None or not doubted:
         return {}
-    rest = (job.cost_uncertain or Decimal(0)) - attempt.estimate
-    changes: dict[str, Any] = {"cost_uncertain": rest if rest > 0 else None}
-    if rest <= 0 and job.billed == "unknown":
-        changes["billed"] = "no"
-    return changes
+    rest = money.less(job.cost_uncertain, attempt.estimate)
+    return {"cost_uncertain": rest, "billed": money.billed(job.cost_wasted, rest)}
+
+
+def _unspent(job: Job, attempt: Attempt | None) -> dict[str, Any]:
+    """The price of an order whose file was no good is no waste while the file is asked for once more."""
+    if attempt is None or attempt.state != "failed" or not job.cost_wasted:
+        return {}
+    price = attempt.estimate if attempt.actual is None else attempt.actual
+    rest = money.less(job.cost_wasted, price)
+    return {"cost_wasted": rest, "cost_credits": attempt.actual, "billed": money.billed(rest, job.cost_uncertain)}
 
 
 def _from_the_beginning(job: Job, cached: bool) -> RetryPlan:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -15,6 +16,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from imagegen import policies
 from imagegen.errors import InvalidRequest, PartUnavailable
 from imagegen.settings_rules import money_problems, production_problems
 from imagegen.settings_source import FILE_SOURCE, KEYS, URLS, collect, env_name, problem, warn_unknown
@@ -106,6 +108,7 @@ class Settings(BaseSettings):
     kie_webhook_hmac_key: SecretStr | None = None
     max_paid_attempts: Annotated[int, Field(ge=1, le=10)] = 1
     deadline: Duration = 600
+    cache_ttl: Duration | None = None
     rate_limits: Annotated[dict[str, RateLimit], BeforeValidator(parse_rates)] = Field(default_factory=dict)
     in_flight: Annotated[dict[str, int], BeforeValidator(parse_counts)] = Field(default_factory=dict)
     concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -117,6 +120,8 @@ class Settings(BaseSettings):
     prices_file: Path | None = None
     templates: Path | None = None
     alert_webhook_url: Annotated[SecretStr, BeforeValidator(parse_http_url)] | None = None
+    credit_low: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = policies.CREDIT_LOW
+    spend_alert: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
     retention: Duration | None = None
     result_ttl: Duration = 86400
     jwt_secret: SecretStr | None = None

@@ -36,7 +36,10 @@ def transfer_failed(job: Job, error: ImagegenError, services: Services) -> Outco
 def _no_good(job: Job, error: BadArtifact, services: Services) -> Outcome:
     """The file is no picture, or gone: a fresh one is asked for once where somebody has it, or bought."""
     if job.cache_hit:
-        return buy_again(job, error, "cache", services, changes={"cache_hit": False, "fresh": True})
+        found = services.jobs.cached(job.fingerprint, emulated=job.emulated)
+        if found is not None and found.blob_sha256 == job.blob_sha256:
+            services.jobs.forget(found, emulated=job.emulated)
+        return buy_again(job, error, "cache", services, changes={"cache_hit": False})
     if job.provider_job_id is None or job.refreshed:
         facts = facts_of(job, "failed", error=error.document())
         return no_picture(job, error, job.cost_credits, services, facts=facts)

@@ -1,8 +1,8 @@
 """Outbound webhooks by the Standard Webhooks specification (standardwebhooks.com): signed, and verified. Pure.
 
-    webhook-id         the event's own, the same however often it is sent
-    webhook-timestamp  seconds since 1970 of this sending; a receiver refuses what is five minutes off
-    webhook-signature  `v1,BASE64` of HMAC-SHA256 over `id.timestamp.body`, one for each secret while they rotate
+webhook-id         the event's own, the same however often it is sent
+webhook-timestamp  seconds since 1970 of this sending; a receiver refuses what is five minutes off
+webhook-signature  `v1,BASE64` of HMAC-SHA256 over `id.timestamp.body`, one for each secret while they rotate
 """
 
 from __future__ import annotations

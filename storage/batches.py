@@ -14,8 +14,7 @@ from imagegen.jobs import Batch, Job
 from imagegen.states import LIVE, BatchStatus, Status
 from storage import outbox, rows
 from storage.events import AT
-from storage.moves import among
-from storage.tables import BATCHES, JOBS, OPEN_BATCH, value
+from storage.tables import BATCHES, JOBS, OPEN_BATCH, among, value
 
 _BATCH_ID = value("batch_id", BATCHES.c.id)
 WITH_JOBS: Select[Any] = select(

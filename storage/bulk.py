@@ -33,10 +33,10 @@ from imagegen import policies
 from imagegen.moves import ENDS_AT_DEADLINE
 from imagegen.records import Polled
 from imagegen.states import LIVE, MOVES, TERMINAL, MoveName, Stage, Status
-from storage import attempts, events
+from storage import attempts, events, flights
 from storage.events import AT
-from storage.moves import among
-from storage.tables import ATTEMPTS, JOBS, PACED, value
+from storage.money import committed
+from storage.tables import ATTEMPTS, JOBS, PACED, among, value
 
 MOST_DOUBLINGS = 10
 """After so many unanswered hints the time between two of them grows no more."""
@@ -102,7 +102,8 @@ def _due() -> Select[Any]:
     lost = or_(held_before, unanswered_before)
     name = case((held_before, MoveName.HOLD.value), else_=MoveName.DOUBT.value)
     event = events.record(taken, name, lost, cause=literal_column("'lease ran out'")).cte("event")
-    return select(taken).order_by(taken.c.rank, taken.c.id).add_cte(event)
+    landed = flights.land_lost(taken, held_before, picked)
+    return select(taken).order_by(taken.c.rank, taken.c.id).add_cte(event, *landed)
 
 
 DUE = _due()
@@ -169,12 +170,14 @@ def _polled() -> Select[Any]:
     )
     ready = locked.c.result_url.is_not(None)
     rest = case((_row.woken, AT), else_=locked.c.until)
+    told = func.coalesce(locked.c.actual, _row.cost_credits)
     new = {
         "status": case((ready, literal(rule.target)), else_=_row.status),
         "stage": case((ready, Stage.DOWNLOAD.value), else_=_row.stage),
         "next_run_at": case((ready, later(_GRACE)), else_=rest),
         "result_url": func.coalesce(locked.c.result_url, _row.result_url),
-        "cost_credits": func.coalesce(locked.c.actual, _row.cost_credits),
+        "cost_credits": told,
+        "committed": committed({"cost_credits": told}, over=False),
         "billed": case((ready, "yes"), else_=_row.billed),
         "waiting_for": case((ready, null()), else_=literal("provider")),
         "updated_at": case((ready, AT), else_=_row.updated_at),

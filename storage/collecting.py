@@ -13,8 +13,7 @@ from imagegen.states import TERMINAL
 from storage import attempts, cache, ledger
 from storage.bulk import later
 from storage.events import AT
-from storage.moves import among
-from storage.tables import ATTEMPTS, CACHE, JOBS, value
+from storage.tables import ATTEMPTS, CACHE, JOBS, among, value
 
 _row = ATTEMPTS.c
 

@@ -17,10 +17,11 @@ from imagegen.errors import NotFound
 from imagegen.outbox import Delivery, Sending, State, Target, Told
 from imagegen.ports_deliveries import DeliveryFilter, Due
 from storage import rows
+from storage.columns import MOMENT
 from storage.engine import Database
 from storage.events import AT
 from storage.listing import cursor_of, place
-from storage.tables import BATCHES, JOBS, MOMENT, value
+from storage.tables import BATCHES, JOBS, value
 from storage.tables_outbox import DELIVERIES
 
 _row = DELIVERIES.c

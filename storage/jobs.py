@@ -25,25 +25,46 @@ from imagegen.records import (
     Move,
     Polled,
     Settled,
+    Stock,
 )
 from imagegen.states import Stage
-from storage import admission, attempts, batches, bulk, claims, collecting, events, leases, listing, moves, pace, rows
-from storage.engine import Database
+from storage import (
+    admission,
+    attempts,
+    batches,
+    budgets,
+    bulk,
+    cache,
+    claims,
+    collecting,
+    events,
+    leases,
+    listing,
+    moves,
+    pace,
+    rows,
+)
+from storage.engine import IDLE, Database
 from storage.tables import JOBS, value
 
 _GET = select(JOBS).where(JOBS.c.id == value("job_id", JOBS.c.id))
 _GET_OWN = _GET.where(JOBS.c.owner == value("owner", JOBS.c.owner))
+_LOCK = _GET.with_for_update(key_share=True).add_columns(IDLE.label("idle"))
 
 
 class PostgresJobs:
-    """Jobs, attempts, history and ledger. Thread-safe; see `imagegen.ports.Jobs` for what each method promises."""
+    """Jobs, attempts, history and ledger. Thread-safe; see `imagegen.job_store.Jobs` for what each method promises."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, cache_ttl: timedelta | None = None) -> None:
+        """`cache_ttl`: how long a bought picture answers other jobs; None: for ever."""
         self._database = database
+        self._cache_ttl = cache_ttl
 
-    def admit(self, jobs: Sequence[Job], batch: Batch | None, *, worker: str) -> Admitted:
-        """Writes new jobs, or finds those written before; a second statement only where something was in the way."""
-        return admission.admit(self._database, jobs, batch, worker)
+    def admit(
+        self, jobs: Sequence[Job], batch: Batch | None, *, worker: str, detail: Mapping[str, Any] | None = None
+    ) -> Admitted:
+        """Writes new jobs, or finds those written before; one statement where nothing is in the way, budgets least."""
+        return admission.admit(self._database, jobs, batch, worker, detail)
 
     def get(self, job_id: UUID, *, owner: str | None = None) -> Job:
         """The job; raises `NotFound`."""
@@ -78,10 +99,25 @@ class PostgresJobs:
         """Those that have ended."""
         return [row["id"] for row in self._database.run(bulk.ENDED, {"ids": [*job_ids]})]
 
-    def cached(self, fingerprint: str, *, emulated: bool) -> Cached | None:
+    def cached(self, fingerprint: str, *, emulated: bool, at: datetime | None = None) -> Cached | None:
         """The picture bought before for this fingerprint."""
-        found = self._database.run(moves.CACHED_PICTURE, {"fingerprint": fingerprint, "emulated": emulated})
+        since = cache.since(at, None if at is None else self._cache_ttl)
+        values = {"fingerprint": fingerprint, "emulated": emulated, "cached_since": since}
+        found = self._database.run(moves.CACHED_PICTURE, values)
         return rows.cached(found[0]) if found else None
+
+    def forget(self, cached: Cached, *, emulated: bool) -> None:
+        """The cache's picture is no good."""
+        known = {"fingerprint": cached.fingerprint, "emulated": emulated, "blob_sha256": cached.blob_sha256}
+        self._database.run(cache.FORGET, known)
+
+    def stock(self, *, emulated: bool) -> Stock:
+        """What the result cache holds and saved."""
+        return Stock(**self._database.run(cache.STOCK, {"emulated": emulated})[0])
+
+    def purge(self, *, emulated: bool, before: datetime | None = None, model: str | None = None) -> Stock:
+        """Takes pictures out of the result cache."""
+        return Stock(**self._database.run(cache.PURGE, {"emulated": emulated, "before": before, "model": model})[0])
 
     def history(self, job_id: UUID) -> Sequence[Event]:
         """Oldest first."""
@@ -91,11 +127,22 @@ class PostgresJobs:
         self, move: Move, continuation: Mapping[str, Any] | None, limit: Limit | None = None
     ) -> Claimed | Held | None:
         """Takes the job, with the picture that its fingerprint has in the cache; or parks it."""
-        return claims.claim(self._database, move, continuation, limit)
+        asking = claims.Asking(move, continuation, cache.since(move.at, self._cache_ttl))
+        return claims.claim(self._database, asking, limit)
 
     def apply(self, move: Move) -> Job | None:
         """The guarded move; None: Lost."""
-        found = self._jobs(moves.statement(moves.shape(move)), moves.values(move))
+        known = {**moves.values(move), "cached_since": cache.since(move.at, self._cache_ttl)}
+        found = self._jobs(moves.statement(moves.shape(move)), known)
+        return found[0] if found else None
+
+    def reserve(self, move: Move) -> Job | None:
+        """The guarded move, if the hard budgets have room for it."""
+        statement, values = moves.statement(moves.shape(move)), moves.values(move)
+        with self._database.transaction() as run:
+            before = [rows.job(row) for row in run(_LOCK, {"job_id": move.job_id})]
+            found = [rows.job(row) for row in run(statement, values)]
+            budgets.make_room(run, before, found)
         return found[0] if found else None
 
     def attempt(self, attempt_id: UUID) -> Attempt | None:

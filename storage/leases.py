@@ -12,8 +12,8 @@ from sqlalchemy.sql import column
 from imagegen.records import Holding
 from imagegen.states import Stage, Status
 from storage.events import AT
-from storage.moves import JOB_ID, among
-from storage.tables import BATCHES, JOBS, value
+from storage.moves import JOB_ID
+from storage.tables import BATCHES, JOBS, among, value
 
 _row = JOBS.c
 _GENERATING = among(_row.status, [Status.GENERATING])

@@ -3,8 +3,9 @@
     WITH moved   AS (UPDATE image_generation_jobs … WHERE id = … AND status IN (sources) … RETURNING *),
          event   AS (INSERT … FROM moved),  attempt AS (INSERT … FROM moved),
          fate    AS (SELECT whether the picture of the facts is to be looked for),  fact AS (UPDATE … FROM fate),
-         ledger  AS (INSERT … FROM moved or always),  cache AS (INSERT … FROM moved),
-         told    AS (INSERT … FROM moved, at an end),  batch AS (UPDATE … FROM moved)
+         ledger  AS (INSERT … FROM moved or always),  cache AS (INSERT … FROM moved),  batch AS (UPDATE … FROM moved),
+         told    AS (INSERT … FROM moved, at an end),
+         freed   AS (DELETE the flight that it led),  woken AS (UPDATE who waited for it)
     SELECT * FROM moved
 
 All parts see the same snapshot and commit together. A statement is built once per `Shape`, that is per kind of move
@@ -13,7 +14,6 @@ and set of changed columns; its values come with each execution.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,13 +22,16 @@ from sqlalchemy import CTE, Boolean, Select, and_, case, exists, func, literal_c
 from sqlalchemy.dialects.postgresql import JSONB, Insert
 from sqlalchemy.sql.elements import ColumnElement
 
+from imagegen.flights import LANDS, wakes_all
+from imagegen.money import COSTS
 from imagegen.moves import AMENDING, ANSWERS, REOPENING, SLOT_ENDS, target_of
 from imagegen.records import Move
 from imagegen.states import LIVE, MOVES, TERMINAL, BatchStatus, MoveName, Stage, failure_stage
-from storage import attempts, cache, events, ledger, outbox, pauses
+from storage import attempts, cache, events, flights, ledger, outbox, pauses
 from storage.events import AT
+from storage.money import committed
 from storage.rows import CACHED
-from storage.tables import ATTEMPTS, BATCHES, CACHE, EVENTS, JOBS, value
+from storage.tables import ATTEMPTS, BATCHES, CACHE, EVENTS, JOBS, among, value
 
 FREE_TO_TAKE = frozenset({MoveName.FETCH, MoveName.PUBLISH})
 _FORGOTTEN = ("completed_at", "announce_at", "failure_stage", "error_code", "error_message", "error_retryable")
@@ -42,6 +45,7 @@ _PICTURE = [
 CACHED_PICTURE: Select[Any] = select(*_PICTURE).where(
     CACHE.c.fingerprint == value("fingerprint", CACHE.c.fingerprint),
     CACHE.c.emulated == value("emulated", CACHE.c.emulated),
+    cache.alive(),
 )
 
 
@@ -60,6 +64,7 @@ class Shape:
     facts: bool
     entries: bool
     picture: bool
+    wakes_all: bool
     claiming: bool
 
 
@@ -77,6 +82,7 @@ def shape(move: Move, *, claiming: bool = False) -> Shape:
         facts=move.facts is not None,
         entries=bool(move.entries),
         picture=move.name is MoveName.COMPLETE and "picture" in move.detail,
+        wakes_all=wakes_all(move),
         claiming=claiming,
     )
 
@@ -108,11 +114,6 @@ def values(move: Move) -> dict[str, Any]:
 def _seen(move: Move) -> dict[str, str]:
     status, stage = move.seen or (None, None)
     return {name: value for name, value in (("status", status), ("stage", stage)) if value is not None}
-
-
-def among(column: ColumnElement[Any], wanted: Iterable[str]) -> ColumnElement[bool]:
-    """`column IN ('a', 'b')` with the words in the SQL itself, so that partial indexes apply."""
-    return column.in_([literal_column(f"'{word!s}'") for word in sorted(wanted)])
 
 
 FAILURE_STAGE: ColumnElement[Any] = case(
@@ -149,18 +150,9 @@ def guards(of: Shape) -> list[ColumnElement[bool]]:
     return found
 
 
-def bought_before() -> ColumnElement[bool]:
-    """Whether the job may use a picture of the result cache, and there is one."""
-    row = JOBS.c
-    same = and_(CACHE.c.fingerprint == row.fingerprint, CACHE.c.emulated == row.emulated)
-    return and_(~row.fresh, exists(select(CACHE.c.fingerprint).where(same)))
-
-
-def _unpaused(of: Shape) -> list[ColumnElement[bool]]:
+def _wanted(of: Shape) -> list[ColumnElement[bool]]:
     if of.name is MoveName.SUBMIT:
-        return [~pauses.holding(strict=True)]
-    if of.name is MoveName.CLAIM and of.claiming:
-        return [or_(~pauses.holding(), bought_before())]
+        return [~pauses.holding(strict=True), flights.unsettled()]
     return []
 
 
@@ -214,7 +206,7 @@ def _own_consequences(of: Shape) -> dict[str, Any]:
     return {}
 
 
-def moved(of: Shape) -> CTE:
+def moved(of: Shape, *conditions: ColumnElement[bool]) -> CTE:
     """The guarded UPDATE."""
     row = JOBS.c
     changes: dict[str, Any] = {name: value(f"to_{name}", row[name]) for name in sorted(of.changes)}
@@ -228,11 +220,13 @@ def moved(of: Shape) -> CTE:
     }
     if MOVES[of.name].target is not None or of.name is MoveName.RETRY:
         new["status"] = value("target", row.status)
+    if of.ends or of.name in REOPENING or not COSTS.isdisjoint(of.changes):
+        new["committed"] = changes.get("committed", committed(new, over=of.ends or of.name in AMENDING))
     if of.staged:
         new["stage"] = value("stage", row.stage)
     if of.claiming:
         new["continuation"] = func.coalesce(value("continuation", row.continuation), row.continuation)
-    return update(JOBS).where(*guards(of), *_unpaused(of)).values(new).returning(*row).cte("moved")
+    return update(JOBS).where(*guards(of), *_wanted(of), *conditions).values(new).returning(*row).cte("moved")
 
 
 def _fate(moved: CTE) -> CTE:
@@ -258,6 +252,8 @@ def _bought_picture(moved: CTE) -> Insert:
 @lru_cache(maxsize=512)
 def statement(of: Shape) -> Select[Any]:
     """The whole statement of a shape: selects the moved job, or nothing."""
+    if of.claiming and of.name is MoveName.CLAIM:
+        return _claim(of)
     rows = moved(of)
     parts = [events.record(rows, value("move", EVENTS.c.move)).cte("event")]
     if of.attempt:
@@ -275,12 +271,16 @@ def statement(of: Shape) -> Select[Any]:
     if of.name in REOPENING:
         reopened = {"status": BatchStatus.RUNNING.value, "completed_at": null(), "run": BATCHES.c.run + 1}
         parts.append(update(BATCHES).where(BATCHES.c.id.in_(select(rows.c.batch_id))).values(reopened).cte("batch"))
-    chosen = _with_cached(rows) if of.claiming and of.name is MoveName.CLAIM else select(rows)
-    return chosen.add_cte(*parts)
+    if of.name in LANDS:
+        parts += flights.land(rows, of.wakes_all)
+    return select(rows).add_cte(*parts)
 
 
-def _with_cached(rows: CTE) -> Select[Any]:
-    """The claimed job together with the picture bought before for its fingerprint, unless it wants a fresh one."""
-    row = rows.c
-    same = and_(CACHE.c.fingerprint == row.fingerprint, CACHE.c.emulated == row.emulated, ~row.fresh)
-    return select(rows, *_PICTURE).select_from(rows.outerjoin(CACHE, same))
+def _claim(of: Shape) -> Select[Any]:
+    """The job taken with its flight, or parked for another's; always one row (`flights.with_picture`)."""
+    asked = flights.asked(guards(of))
+    flight = flights.take(asked)
+    rows = moved(of, flights.granted(asked, flight))
+    followed = flights.follow(guards(of), asked, flight)
+    event = events.record(rows, value("move", EVENTS.c.move)).cte("event")
+    return flights.with_picture(rows, asked, followed, _PICTURE).add_cte(event)

@@ -38,8 +38,7 @@ from imagegen.states import Stage, Status
 from storage import pauses
 from storage.engine import IDLE, Database, Run
 from storage.events import AT
-from storage.moves import among
-from storage.tables import BUYING, JOBS, PACED, VALUE, value
+from storage.tables import BUYING, JOBS, PACED, VALUE, among, value
 from storage.tables import PACE as POINTERS
 
 _row = JOBS.c

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -24,15 +25,15 @@ _row = JOBS.c
 _SCOPE = value("scope", PAUSES.c.scope)
 
 
-def scopes() -> list[ColumnElement[str]]:
+def scopes(row: Any = _row) -> list[ColumnElement[str]]:
     """Whatever may hold a job."""
-    named = [literal_column(f"'{kind}:'").concat(_row[kind]) for kind in ("provider", "owner")]
+    named = [literal_column(f"'{kind}:'").concat(row[kind]) for kind in ("provider", "owner")]
     return [literal_column("'all'"), *named]
 
 
-def holding(*, strict: bool = False) -> ColumnElement[bool]:
+def holding(row: Any = _row, *, strict: bool = False) -> ColumnElement[bool]:
     """Whether a pause holds the job of this row; `strict`: no pause begins or ends before this statement has."""
-    found = select(PAUSES.c.scope).where(PAUSES.c.scope.in_(scopes()))
+    found = select(PAUSES.c.scope).where(PAUSES.c.scope.in_(scopes(row)))
     return exists(found.with_for_update(read=True, key_share=True) if strict else found)
 
 

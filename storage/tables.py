@@ -14,73 +14,27 @@ SQLAlchemy Core on the classes' `__table__`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Column,
-    DateTime,
-    Identity,
-    Index,
-    MetaData,
-    Numeric,
-    Table,
-    Text,
-    bindparam,
-    desc,
-    text,
-)
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.sql.elements import ColumnElement
-from sqlmodel import Field, SQLModel
+from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, desc, text
+from sqlmodel import Field
 
 from imagegen.states import LIVE, TERMINAL, BatchStatus, FailureStage, Stage, Status
+from storage.accounts import ALERTS, BUDGETS, CACHE, FLIGHTS, LEDGER, PERIODS, SPENDING
+from storage.columns import DOLLARS, JSON, MOMENT, TEXT, VALUE, Row, among, one_of, table, value, words
 
-TEXT: Any = Text()
-MOMENT: Any = DateTime(timezone=True)
-DOLLARS: Any = Numeric(14, 6)
-JSON: Any = JSONB(none_as_null=True)
-VALUE = "v_"
+__all__ = [
+    "ALERTS", "ATTEMPTS", "BATCHES", "BUDGETS", "CACHE", "EVENTS", "FLIGHTS", "JOBS", "LEDGER", "METADATA", "PACE",
+    "PAUSES", "PERIODS", "SPENDING", "STYLES", "VALUE", "among", "value", "words",
+]  # fmt: skip
+
 OPEN_BATCH = (BatchStatus.QUEUED, BatchStatus.RUNNING)
 BUYING = (Status.PROCESSING, Status.GENERATING)
 PACED = ("pace", "in_flight")
-LEDGER_KINDS = ("reserve", "settle", "release", "waste", "uncertain")
 ATTEMPT_STATES = ("submitting", "not_sent", "rejected", "accepted", "unknown", "succeeded", "failed")
-
-
-def words(values: Iterable[str]) -> str:
-    """The values as a SQL list, sorted: `'a', 'b'`."""
-    return ", ".join(f"'{value!s}'" for value in sorted(values))
-
-
-def one_of(column: str, values: type[StrEnum] | Iterable[str]) -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({words(values)})", name=column)
-
-
-def value(name: str, kind: Any) -> ColumnElement[Any]:
-    """A value given at execution (`Database.run`), of a column's type or like one.
-
-    It gets a name that no column has: SQLAlchemy takes a value with a column's name for that column's new content.
-    """
-    return bindparam(VALUE + name, type_=kind.type if isinstance(kind, Column) else kind)
-
-
-class Row(SQLModel):
-    """Root of all tables, with metadata and constraint names of their own: the database may be shared."""
-
-    metadata: ClassVar[MetaData] = MetaData(
-        naming_convention={
-            "pk": "%(table_name)s_pkey",
-            "fk": "%(table_name)s_%(column_0_name)s_fkey",
-            "ck": "%(table_name)s_%(constraint_name)s_check",
-        }
-    )
 
 
 class BatchRow(Row, table=True):
@@ -212,7 +166,10 @@ class JobRow(Row, table=True):
     blob_sha256: str | None = Field(sa_type=TEXT)
     blob_content_type: str | None = Field(sa_type=TEXT)
     body_sha256: str = Field(sa_type=TEXT)
+    cost_wasted: Decimal | None = Field(sa_type=DOLLARS)
     cost_uncertain: Decimal | None = Field(sa_type=DOLLARS)
+    committed: Decimal = Field(sa_type=DOLLARS)
+    reserved_on: date | None
     error_retryable: bool | None
     billed: str = Field(sa_type=TEXT)
     thumbnail_url: str | None = Field(sa_type=TEXT)
@@ -283,43 +240,6 @@ class EventRow(Row, table=True):
     detail: dict[str, Any] = Field(sa_type=JSON)
 
 
-class LedgerRow(Row, table=True):
-    """One line of the books, never changed. An attempt has at most one line of each kind: a replay adds none."""
-
-    __tablename__ = "imagegen_ledger"
-    __table_args__ = (
-        one_of("kind", LEDGER_KINDS),
-        Index("imagegen_ledger_once", "attempt_id", "kind", unique=True),
-        Index("imagegen_ledger_job", "job_id"),
-        Index("imagegen_ledger_at", "at"),
-    )
-
-    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    job_id: UUID = Field(foreign_key="image_generation_jobs.id")
-    attempt_id: UUID | None = Field(foreign_key="imagegen_attempts.id")
-    kind: str = Field(sa_type=TEXT)
-    amount: Decimal = Field(sa_type=DOLLARS)
-    currency: str = Field(sa_type=TEXT)
-    price: dict[str, Any] = Field(sa_type=JSON)
-    emulated: bool
-    at: datetime = Field(sa_type=MOMENT)
-
-
-class CacheRow(Row, table=True):
-    """The newest picture bought for a fingerprint. Emulated pictures never stand for real ones."""
-
-    __tablename__ = "imagegen_cache"
-
-    fingerprint: str = Field(sa_type=TEXT, primary_key=True)
-    emulated: bool = Field(primary_key=True)
-    blob_sha256: str = Field(sa_type=TEXT)
-    content_type: str = Field(sa_type=TEXT)
-    width: int
-    height: int
-    bytes: int = Field(sa_type=cast(Any, BigInteger))
-    created_at: datetime = Field(sa_type=MOMENT)
-
-
 class PaceRow(Row, table=True):
     """The slot pointer of one limit: no submission before `next_slot` but those that were given an earlier slot.
 
@@ -359,11 +279,7 @@ class StyleRow(Row, table=True):
     updated_at: datetime = Field(sa_type=MOMENT)
 
 
-def table_of(row: type[Row]) -> Table:
-    return cast(Table, row.__table__)  # type: ignore[attr-defined]
-
-
-JOBS, BATCHES, ATTEMPTS, EVENTS, LEDGER, CACHE, STYLES, PACE, PAUSES = (
-    table_of(row) for row in (JobRow, BatchRow, AttemptRow, EventRow, LedgerRow, CacheRow, StyleRow, PaceRow, PauseRow)
+JOBS, BATCHES, ATTEMPTS, EVENTS, STYLES, PACE, PAUSES = (
+    table(row) for row in (JobRow, BatchRow, AttemptRow, EventRow, StyleRow, PaceRow, PauseRow)
 )
 METADATA = Row.metadata

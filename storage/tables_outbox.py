@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, des
 from sqlmodel import Field
 
 from imagegen.outbox import State, Target
-from storage.tables import JSON, MOMENT, TEXT, Row, one_of, table_of
+from storage.columns import JSON, MOMENT, TEXT, Row, one_of, table
 
 
 class DeliveryRow(Row, table=True):
@@ -51,4 +51,4 @@ class DeliveryRow(Row, table=True):
     log: list[dict[str, Any]] = Field(sa_type=JSON)
 
 
-DELIVERIES = table_of(DeliveryRow)
+DELIVERIES = table(DeliveryRow)

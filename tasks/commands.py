@@ -1,4 +1,5 @@
-"""The doors for other services to jobs they sent: `imagegen.cancel` and `imagegen.retry`, called by name.
+"""The doors for other services to jobs they sent: `imagegen.cancel` and `imagegen.retry`, called by name; and
+`imagegen.estimate` for one they might send (kwargs `{"request": {…}}`).
 
 kwargs `{"id": job or batch, "owner": …}`, for `retry` also `"buy"`. The Celery result is always SUCCESS: the document
 as it stands after the command, or `{"error": {…}}`. An id that is not this owner's is one that does not exist. A
@@ -13,10 +14,12 @@ from uuid import UUID
 
 from celery import Task
 
-from imagegen import cancelling, policies, retrying
+from imagegen import cancelling, estimating, policies, retrying
+from imagegen.contracts import parse_request
 from imagegen.errors import ImagegenError, InvalidRequest, NotFound, PartUnavailable
 from imagegen.jobs import Batch, Job
 from tasks.celery import app
+from tasks.entry import request_body
 
 # Acknowledged late, because the message is all there is of a command: a killed worker's comes back.
 COMMAND = {
@@ -57,6 +60,17 @@ def retry(self: Task, *args: Any, **kwargs: Any) -> Document:
     return _answered(self, args, kwargs, {"id", "owner", "buy"}, work)
 
 
+@app.task(bind=True, name="imagegen.estimate", **COMMAND)
+def estimate(self: Task, *args: Any, **kwargs: Any) -> Document:
+    """The dry run of a request: nothing is written, nothing is spent."""
+
+    def work() -> Document:
+        request = parse_request(request_body(args, kwargs))
+        return estimating.estimate(request, app.services, "celery").json_document()
+
+    return _published(self, work)
+
+
 def _answered(
     task: Task,
     args: tuple[Any, ...],
@@ -64,9 +78,13 @@ def _answered(
     known: set[str],
     work: Callable[[Job | Batch], Document],
 ) -> Document:
+    return _published(task, lambda: work(_owned(args, kwargs, known)))
+
+
+def _published(task: Task, work: Callable[[], Document]) -> Document:
     """The document, which stands as this message's result from here on, whoever asked Celery to ignore it."""
     try:
-        answer = work(_owned(args, kwargs, known))
+        answer = work()
     except ImagegenError as error:
         if isinstance(error, PartUnavailable) and task.request.retries < policies.AUTORETRY["max_retries"]:
             raise

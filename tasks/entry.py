@@ -61,7 +61,7 @@ def _accept(
 ) -> str:
     results = app.services.results
     try:
-        admitted = accept(_identity(task), _body(args, kwargs))
+        admitted = accept(_identity(task), request_body(args, kwargs))
     except PartUnavailable:
         raise
     except ImagegenError as error:
@@ -102,7 +102,8 @@ def _identity(task: Task) -> UUID:
         raise InvalidRequest.of("task_id", "is not a UUID", "Send task_id=str(uuid4()); it is the job's id.") from error
 
 
-def _body(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+def request_body(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The request in a message; raises `InvalidRequest` for a message of another shape."""
     unknown = sorted(set(kwargs) - {"request"})
     if args or unknown or "request" not in kwargs:
         found = f"has positional arguments ({len(args)})" if args else f"has {unknown or 'no request'}"

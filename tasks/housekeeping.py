@@ -6,7 +6,7 @@ from uuid import UUID
 
 from celery import Task
 
-from imagegen import collecting, endings, pipeline, policies
+from imagegen import alerts, collecting, endings, pipeline, policies
 from tasks.celery import app
 from tasks.stages import INFRASTRUCTURE
 
@@ -37,3 +37,15 @@ def sweep() -> str:
         taken = pipeline.sweep(app.services)
         total += taken
     return f"{total} due"
+
+
+@app.task(name="imagegen.watch", send_events=False)
+def watch() -> str:
+    """Raises, clears and tells alerts. A round that fails is no loss: beat sends the next one within a minute."""
+    return alerts.watch(app.services)
+
+
+@app.task(name="imagegen.watch_money")
+def watch_money() -> str:
+    """The alerts about balances, prices and spending."""
+    return alerts.watch_money(app.services)

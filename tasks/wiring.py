@@ -22,10 +22,15 @@ from imagegen.errors import PartUnavailable
 from imagegen.heartbeat import Heartbeat
 from imagegen.ports import Services
 from imagegen.providers.registry import build_providers
+from imagegen.records import Watch
 from imagegen.settings import Settings
 from imagegen.transport import Transport
+from storage.alerts import PostgresAlerts
 from storage.blobs import open_blobs
+from storage.books import PostgresBooks
 from storage.breaker import RedisBreaker
+from storage.budgets import PostgresBudgets
+from storage.costs import PostgresCosts
 from storage.deliveries import PostgresDeliveries
 from storage.engine import Database
 from storage.jobs import PostgresJobs
@@ -69,10 +74,14 @@ def _services(app: Celery, told: Settings) -> Services:
     transport = Transport(clock)
     models = catalog.load(told.prices_file)
     database = Database(told.database, told.database_schema)
-    jobs = PostgresJobs(database)
+    jobs = PostgresJobs(database, cache_ttl=None if told.cache_ttl is None else timedelta(seconds=told.cache_ttl))
     return Services(
         jobs=jobs,
+        costs=PostgresCosts(database),
+        books=PostgresBooks(database),
+        alerts=PostgresAlerts(database),
         pauses=PostgresPauses(database),
+        budgets=PostgresBudgets(database, emulated=not told.real),
         styles=PostgresStyles(database),
         deliveries=PostgresDeliveries(database),
         blobs=open_blobs(
@@ -98,6 +107,7 @@ def _services(app: Celery, told: Settings) -> Services:
         signer=told.signer(),
         templates=None if told.templates is None else str(told.templates),
         storage_url=told.storage,
+        watch=_watch(told),
         limits=limits.build(told.rate_limits, told.in_flight, models, told.real),
         heartbeat=Heartbeat(lambda held: jobs.renew(held, until=clock.now() + policies.LEASE)),
     )
@@ -135,3 +145,10 @@ def _away(part: str) -> Iterator[None]:
         yield
     except (redis.RedisError, OperationalError, OSError) as error:
         raise PartUnavailable(f"{part}: {error}", {"part": part}) from error
+
+
+def _watch(told: Settings) -> Watch:
+    url = told.alert_webhook_url
+    return Watch(
+        credit_low=told.credit_low, spend_per_hour=told.spend_alert, webhook_url=url.get_secret_value() if url else None
+    )

@@ -14,8 +14,17 @@ from imagegen.errors import ImagegenError
 from imagegen.jobs import Batch, Job
 from imagegen.ports import Services
 from imagegen.states import Stage
+from imagegen.testing.alerts import MemoryAlerts
 from imagegen.testing.blobs import MemoryBlobs
-from imagegen.testing.memory import ManualClock, MemoryDeliveries, MemoryJobs, MemoryPauses, MemoryStyles
+from imagegen.testing.costs import MemoryCosts
+from imagegen.testing.memory import (
+    ManualClock,
+    MemoryBudgets,
+    MemoryDeliveries,
+    MemoryJobs,
+    MemoryPauses,
+    MemoryStyles,
+)  # fmt: skip
 from imagegen.transport import Reply
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -76,12 +85,13 @@ class HeardHints:
 
 @dataclass
 class Shop:
-    """A provider that nobody buys from: admission never calls one."""
+    """A provider that nobody buys from: admission never calls one, a dry run asks for its balance (`left`)."""
 
     name: str
     takes_bytes: bool
     synchronous: bool = False
     reconcile_window: float = 0.0
+    left: Decimal | ImagegenError | None = None
 
     def submit(self, order: Any, *, callback_url: str | None) -> Any:
         raise AssertionError("admission bought something")
@@ -90,7 +100,9 @@ class Shop:
         raise AssertionError("admission asked a provider")
 
     def credit(self) -> Decimal | None:
-        raise AssertionError("admission asked a provider")
+        if isinstance(self.left, ImagegenError):
+            raise self.left
+        return self.left
 
 
 @dataclass
@@ -105,6 +117,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.rows = MemoryJobs()
+        self.alerts = MemoryAlerts(self.rows)
         self.web = Web(self.clock)
 
     @property
@@ -116,7 +129,9 @@ class World:
     def services(self) -> Services:
         parts: dict[str, Any] = {
             "jobs": self.rows, "styles": self.styles, "blobs": self.blobs, "hints": self.hints, "clock": self.clock,
-            "pauses": MemoryPauses(self.rows), "deliveries": MemoryDeliveries(self.rows),
+            "costs": MemoryCosts(self.rows), "books": None, "alerts": self.alerts,
+            "pauses": MemoryPauses(self.rows), "budgets": MemoryBudgets(self.rows, emulated=True),
+            "deliveries": MemoryDeliveries(self.rows),
             "transport": self.web, "catalog": CATALOG, "breaker": None,
             "results": None, "emulated": True, "worker": "test",
             "providers": {"nanobanana": Shop("nanobanana", False), "gemini": Shop("gemini", True)},

@@ -10,12 +10,15 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select, update
 
+from imagegen import money
+from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
 from imagegen.moves import UNTIMED
-from imagegen.ports import Deliveries, Jobs, Pauses
+from imagegen.ports import Budgets, Deliveries, Pauses
 from imagegen.records import Attempt, Claimed, Entry, Facts, Move, NewAttempt
 from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
-from imagegen.testing.memory import MemoryDeliveries, MemoryJobs, MemoryPauses
+from imagegen.testing.memory import MemoryBudgets, MemoryDeliveries, MemoryJobs, MemoryPauses
+from storage.budgets import PostgresBudgets
 from storage.deliveries import PostgresDeliveries
 from storage.engine import Database
 from storage.jobs import PostgresJobs
@@ -57,7 +60,7 @@ def new_job(**given: Any) -> Job:
         "fingerprint": uuid4().hex,
         "request": {"prompt": "a fox", "referenceImages": []},
     }
-    return Job(**{**usual, **given})
+    return money.admitted(Job(**{**usual, **given}))
 
 
 def new_batch(size: int, **given: Any) -> tuple[Batch, list[Job]]:
@@ -89,6 +92,10 @@ class Store(Protocol):
         """The outbox of these jobs."""
         ...
 
+    def budgets(self, *, emulated: bool = False) -> Budgets:
+        """The budgets of real money, or of emulated."""
+        ...
+
     def ledger(self, job_id: UUID) -> list[Line]:
         """The job's lines: kind, amount, attempt."""
         ...
@@ -112,6 +119,9 @@ class MemoryStore:
     def deliveries(self) -> MemoryDeliveries:
         return MemoryDeliveries(self.jobs)
 
+    def budgets(self, *, emulated: bool = False) -> MemoryBudgets:
+        return MemoryBudgets(self.jobs, emulated=emulated)
+
     def ledger(self, job_id: UUID) -> list[Line]:
         lines = [line.entry for line in self.jobs.ledger if line.job_id == job_id]
         return [(entry.kind, entry.amount, entry.attempt_id) for entry in lines]
@@ -134,6 +144,9 @@ class PostgresStore:
     @property
     def deliveries(self) -> PostgresDeliveries:
         return PostgresDeliveries(self.database)
+
+    def budgets(self, *, emulated: bool = False) -> PostgresBudgets:
+        return PostgresBudgets(self.database, emulated=emulated)
 
     def ledger(self, job_id: UUID) -> list[Line]:
         rows = self.database.run(select(LEDGER).where(LEDGER.c.job_id == job_id).order_by(LEDGER.c.id))

@@ -12,11 +12,12 @@ from decimal import Decimal
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from imagegen import catalog, collecting, endings, pipeline
+from imagegen import catalog, collecting, endings, money, pipeline
 from imagegen.errors import ImagegenError, PartUnavailable
+from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
 from imagegen.outcomes import Advance, Finish, Lost, Outcome, Park
-from imagegen.ports import Jobs, Services
+from imagegen.ports import Services
 from imagegen.ports_deliveries import Due
 from imagegen.providers.base import Accepted, Delivered, Order, Progress, Ready, Rejected, Submission, Unknown
 from imagegen.records import Move
@@ -26,7 +27,7 @@ from imagegen.testing.breaker import MemoryBreaker
 from imagegen.testing.memory import ManualClock, MemoryStyles
 from imagegen.transport import Fetched
 from tests.drawings import a_file
-from tests.jobs_kit import CENTS, NOW, Store, new_job
+from tests.jobs_kit import CENTS, NOW, Line, Store, new_job
 
 CATALOG = catalog.load()
 PICTURE = a_file("PNG")
@@ -78,10 +79,16 @@ class StormyJobs(Weather):
         self.after: dict[MoveName, Callable[[], None]] = {}
 
     def apply(self, move: Move) -> Job | None:
+        return self._struck(move, self.part.apply)
+
+    def reserve(self, move: Move) -> Job | None:
+        return self._struck(move, self.part.reserve)
+
+    def _struck(self, move: Move, act: Callable[[Move], Job | None]) -> Job | None:
         self.reach()
         self.before.pop(move.name, _nothing)()
         self.reach()
-        moved: Job | None = self.part.apply(move)
+        moved = act(move)
         self.after.pop(move.name, _nothing)()
         self.reach()
         return moved
@@ -248,10 +255,11 @@ class World:
         self.admitted: list[UUID] = []
         self.services = Services(
             **cast(Any, {
-                "jobs": self.jobs, "deliveries": store.deliveries, "pauses": store.pauses,
-                "styles": MemoryStyles(), "blobs": self.blobs,
-                "breaker": self.breaker, "hints": self.heard, "results": self.redis,
-                "transport": self.web, "catalog": CATALOG,
+                "jobs": self.jobs, "costs": None, "books": None, "alerts": None, "pauses": store.pauses,
+                "deliveries": store.deliveries,
+                "budgets": store.budgets(emulated=True), "styles": MemoryStyles(), "blobs": self.blobs,
+                "breaker": self.breaker, "hints": self.heard, "results": self.redis, "transport": self.web,
+                "catalog": CATALOG,
                 "providers": {"nanobanana": self.shop, "gemini": self.studio}, "clock": self.clock, "emulated": True,
                 "worker": "w1", "askers": Inline(),
             })
@@ -341,6 +349,14 @@ class World:
         """The newest published document of the job."""
         return self.heard.documents[str(job.id)][-1]
 
+    def _agrees(self, job: Job, lines: list[Line]) -> None:
+        """What an ended job says of its money is what its lines sum up to."""
+        sums = {kind: Decimal(0) for kind in FINAL}
+        for kind, amount, _ in final_lines(lines):
+            sums[kind] += amount
+        told = (job.cost_credits or Decimal(0), job.cost_wasted or Decimal(0), job.cost_uncertain or Decimal(0))
+        assert told == (sums["settle"], sums["waste"], sums["uncertain"])
+
     def closes(self, *, unsent: int | None = 0) -> None:
         """The books: each attempt of an ended job reserved once and closed once; as many paid as calls were charged.
 
@@ -363,11 +379,18 @@ class World:
                     assert len(final) == 1 or (len(final) == 2 and final[0] == "uncertain"), kinds
                     paid += final[-1] in {"settle", "waste"}
                     doubtful += final[-1] == "uncertain"
+            assert job.committed == money.committed(job)
             if job.terminal:
                 assert (job.next_run_at, job.claim) == (None, None)
+                self._agrees(job, lines)
         charged = self.shop.charged + self.studio.charged
         assert paid <= charged <= paid + doubtful
         assert unsent is None or paid + doubtful == charged + unsent
+
+
+def final_lines(lines: Iterable[Line]) -> list[Line]:
+    """The newest line of each attempt that is no reservation: what it came to."""
+    return list({attempt: (kind, amount, attempt) for kind, amount, attempt in lines if kind in FINAL}.values())
 
 
 def parked(outcome: Outcome) -> Park:

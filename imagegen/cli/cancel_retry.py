@@ -68,9 +68,10 @@ def told_of_cancelled(job: Job) -> str:
         return f"cancelled, perhaps charged {dollars(job.cost_uncertain)}"
     if job.billed == "no":
         return "cancelled, not charged"
-    if not job.cost_credits:
-        return "cancelled; an attempt before this one was charged"
-    return f"cancelled, charged {dollars(job.cost_credits)} (the picture is kept)"
+    charged = dollars((job.cost_credits or 0) + (job.cost_wasted or Decimal(0)))
+    if job.stage is Stage.GENERATE and not job.stopped:
+        return f"cancelled, charged {charged} for an attempt before this one"
+    return f"cancelled, charged {charged} (the picture is kept)"
 
 
 def told_of_retried(job: Job) -> str:

@@ -90,6 +90,16 @@ def tokens() -> Any:
         raise NotServed("tokens need the HTTP door's packages: pip install 'imagegen-celery[api]'") from error
 
 
+def estimating() -> Any:
+    """`imagegen.estimating`, by name for the same reason."""
+    return importlib.import_module("imagegen.estimating")
+
+
+def examination() -> Any:
+    """`imagegen.doctor.examination`, by name for the same reason."""
+    return importlib.import_module("imagegen.doctor.examination")
+
+
 def worker_app() -> Any:
     """The application that `-A tasks` names, from the working folder or PYTHONPATH; raises `NoWorkerApp`."""
     here = str(Path.cwd())

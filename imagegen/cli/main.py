@@ -6,10 +6,15 @@ from typing import Any
 
 import click
 
+from imagegen.cli.alerts import alerts
 from imagegen.cli.bucket import bucket
+from imagegen.cli.budgets import budgets
+from imagegen.cli.cache import cache
 from imagegen.cli.cancel_retry import cancel_jobs, retry_jobs
+from imagegen.cli.costs import costs
 from imagegen.cli.deliveries import deliveries
 from imagegen.cli.demo import demo
+from imagegen.cli.doctor import doctor
 from imagegen.cli.emulator import emulator
 from imagegen.cli.operate import config, migrate
 from imagegen.cli.output import INTERRUPTED, USAGE, emit_error, exit_code
@@ -66,8 +71,8 @@ def imagegen() -> None:
 
 
 for _command in (
-    up, demo, submit, batch, show, watch, list_jobs, cancel_jobs, retry_jobs, pause, resume, providers, styles, deliveries,
-    config, migrate, bucket, emulator, token,
+    up, demo, submit, batch, show, watch, list_jobs, cancel_jobs, retry_jobs, pause, resume, budgets, costs, cache,
+    providers, styles, deliveries, token, doctor, alerts, config, migrate, bucket, emulator,
 ):  # fmt: skip
     imagegen.add_command(_command)
 

@@ -81,6 +81,14 @@ REQUEST_OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--max-paid-attempts", "maxPaidAttempts", {"type": int, "help": "Paid submissions at most."}),
     ("--fresh", "fresh", {"is_flag": True, "default": None, "help": "Buy a new picture although one is cached."}),
     ("--placeholder", "placeholder", {"type": _CHOICE(["never", "on_failure"]), "help": "Default: never."}),
+    (
+        "--on-budget",
+        "onBudget",
+        {
+            "type": _CHOICE(["fail", "cheaper"]),
+            "help": "With cheaper, a cheaper model that serves is used where a budget has no room. Default: fail.",
+        },
+    ),
     ("--callback-url", "callbackUrl", {"help": "Told when the job has ended."}),
     ("--owner", "owner", {"help": "Whose job it is (default: default)."}),
     ("--metadata", "metadata", {"type": pair, "multiple": True, "help": "KEY=VALUE of your own; repeatable."}),

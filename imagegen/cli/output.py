@@ -59,7 +59,8 @@ def emit_error(error: ImagegenError, as_json: bool) -> None:
     """The error for people on standard error, or for programs as JSON on standard output."""
     problems = error.problems if isinstance(error, InvalidRequest) else []
     if as_json:
-        emit({"error": error.document(), "problems": problems})
+        told = {"budget": error.details} if isinstance(error, BudgetExceeded) else {}
+        emit({"error": error.document(), "problems": problems, **told})
         return
     if len(problems) == 1:
         click.echo(f"error {error.code}: {_sentence(problems[0])}", err=True)

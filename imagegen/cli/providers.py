@@ -141,7 +141,7 @@ def _print(item: dict[str, Any]) -> None:
         click.echo(f"  paused   {pause['scope']}" + (f": {pause['reason']}" if pause["reason"] else ""))
     if item.get("credit"):
         credit = item["credit"]
-        left = "has no such answer" if credit["left"] is None else f"{credit['left']:g}"
+        left = "has no such answer" if credit["left"] is None else f"{credit['left']:,.10g}"
         click.echo(f"  credit   {credit['error']['message'] if credit['error'] else left}")
     rows = [
         (

@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from imagegen import policies
+from imagegen import budgets, money, policies
 from imagegen.jobs import Batch, Job
 from imagegen.moves import names_picture
 from imagegen.outbox import Delivery
-from imagegen.records import Attempt, Cached, Entry, Event, Facts, NewAttempt, Settled
+from imagegen.records import Attempt, Budget, Cached, Entry, Event, Facts, NewAttempt, Settled
 
 _LEARNT = ("provider_job_id", "result_url", "blob_sha256", "usage", "actual", "error")
 _FINAL = ("succeeded", "failed")
@@ -30,6 +31,10 @@ class Line:
     at: datetime
 
 
+def _reserved_on(job: Job) -> date:
+    return job.reserved_on or money.utc_day(job.created_at)
+
+
 @dataclass
 class Books:
     """The double's rows, kept consistent by one lock, and all that concerns money."""
@@ -42,7 +47,35 @@ class Books:
     ledger: list[Line] = field(default_factory=list)
     pictures: dict[tuple[str, bool], Cached] = field(default_factory=dict)
     outbox: dict[UUID, Delivery] = field(default_factory=dict)
+    budgets: dict[tuple[str, str, bool], tuple[Decimal, bool]] = field(default_factory=dict)
+    bought: dict[tuple[str, bool], datetime] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def standing(self, key: tuple[str, str, bool], day: date, extra: Sequence[Job] = ()) -> Budget:
+        """The budget of this scope, period and kind of money on a day; `extra` jobs count in place of their rows."""
+        scope, period, emulated = key
+        amount, hard = self.budgets[key]
+        first = budgets.starts(period, day)
+        committed = sum(
+            (
+                job.committed
+                for job in (self.jobs | {one.id: one for one in extra}).values()
+                if job.emulated == emulated
+                and scope in budgets.scopes(job)
+                and budgets.starts(period, _reserved_on(job)) == first
+            ),
+            money.NOTHING,
+        )
+        return Budget(scope=scope, period=period, amount=amount, hard=hard, starts=first, committed=committed)
+
+    def _make_room(self, before: Sequence[Job], after: Sequence[Job]) -> None:
+        """Raises `BudgetExceeded` where this change of jobs would exceed a hard budget."""
+        grown = budgets.growth(before, after)
+        days = {day for _, day in grown}
+        emulated = {job.emulated for job in after}
+        mine = [key for key in self.budgets if key[2] in emulated]
+        standing = {(key, one.starts): one for key in mine for day in days if (one := self.standing(key, day, after))}
+        budgets.check(grown, list(standing.values()))
 
     def attempt(self, attempt_id: UUID) -> Attempt | None:
         return self.attempts.get(attempt_id)
@@ -55,9 +88,6 @@ class Books:
                 if (one.provider, one.provider_job_id) == (provider, provider_job_id)
             ]
         return max(same, key=lambda one: (one.submitted_at, one.id), default=None)
-
-    def cached(self, fingerprint: str, *, emulated: bool) -> Cached | None:
-        return self.pictures.get((fingerprint, emulated))
 
     def latencies(self, provider: str, model: str, *, limit: int = 50) -> Sequence[float]:
         with self._lock:
@@ -94,7 +124,7 @@ class Books:
             for entry in settled.entries:
                 self._enter(Line(job.id, entry, job.emulated, at))
             if picture is not None and blob is not None:
-                self._remember(job, blob, picture["content_type"], picture)
+                self._remember(job, blob, picture["content_type"], picture, at)
 
     def _intend(self, new: NewAttempt, at: datetime) -> None:
         given = {name: getattr(new, name) for name in _NEW}
@@ -121,8 +151,9 @@ class Books:
         if key[0] is None or all((one.entry.attempt_id, one.entry.kind) != key for one in self.ledger):
             self.ledger.append(line)
 
-    def _remember(self, job: Job, blob: str, content_type: str, sizes: Mapping[str, Any]) -> None:
+    def _remember(self, job: Job, blob: str, content_type: str, sizes: Mapping[str, Any], at: datetime) -> None:
         if job.fingerprint:
+            self.bought[job.fingerprint, job.emulated] = at
             self.pictures[job.fingerprint, job.emulated] = Cached(
                 fingerprint=job.fingerprint,
                 blob_sha256=blob,

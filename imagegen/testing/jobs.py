@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from imagegen import money
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound
+from imagegen.flights import LANDS, wakes_all
 from imagegen.jobs import Batch, Job
 from imagegen.moves import REOPENING, target_of
 from imagegen.pace import Kept, Taken
@@ -17,18 +19,20 @@ from imagegen.states import MOVES, BatchStatus, MoveName, Stage, Status
 from imagegen.testing import rules
 from imagegen.testing.books import Line
 from imagegen.testing.deliveries import tell_batch, tell_job
+from imagegen.testing.flights import Flights
 from imagegen.testing.leases import Leases
-from imagegen.testing.pace import Paces
 
 Placed = TypeVar("Placed", Job, Batch)
 _OPEN = {BatchStatus.QUEUED, BatchStatus.RUNNING}
 
 
 @dataclass
-class MemoryJobs(Leases, Paces):
+class MemoryJobs(Leases, Flights):
     """Jobs, attempts, history and ledger in memory."""
 
-    def admit(self, jobs: Sequence[Job], batch: Batch | None, *, worker: str) -> Admitted:
+    def admit(
+        self, jobs: Sequence[Job], batch: Batch | None, *, worker: str, detail: Mapping[str, Any] | None = None
+    ) -> Admitted:
         if batch is None and len(jobs) != 1:
             raise ValueError("several jobs are admitted together only as a batch")
         with self._lock:
@@ -39,11 +43,13 @@ class MemoryJobs(Leases, Paces):
                     raise IdempotencyConflict("this id or idempotency key was used for another request")
                 members = self._members(old.id) if isinstance(old, Batch) else [old]
                 return Admitted(jobs=members, batch=old if isinstance(old, Batch) else None, created=False)
+            reserved = [money.admitted(one) for one in jobs]
+            self._make_room((), reserved)
             if batch is not None:
                 self.batches[batch.id] = batch
-            kept = [self._keep(one) for one in jobs]
+            kept = [self._keep(one) for one in reserved]
             for one in kept:
-                self._event(one, "admit", one.created_at, "admitted", worker, {})
+                self._event(one, "admit", one.created_at, "admitted", worker, detail or {})
             return Admitted(jobs=kept, batch=batch, created=True)
 
     def _keep(self, job: Job) -> Job:
@@ -126,15 +132,17 @@ class MemoryJobs(Leases, Paces):
             kept = job.continuation if continuation is None else rules.plain(continuation)
             if move.name is not MoveName.CLAIM:
                 return Claimed(job=self._move(job, move, continuation=kept))
-            cached = None if job.fresh else self.cached(job.fingerprint, emulated=job.emulated)
-            turn = Taken(slot_at=job.slot_at) if cached is not None else self._turn(job, limit, move.at)
+            cached = self._picture(job, move.at)
+            refused = None if cached else self._refusal(job, move.at)
+            known = cached is not None or refused is not None
+            turn = Taken(slot_at=job.slot_at) if known else self._turn(job, limit, move.at)
             if isinstance(turn, Kept):
                 return self._park(job, turn, kept, move.at)
             if turn is None:
                 return None
             more = {"started_at": job.started_at or move.at, "slot_at": turn.slot_at}
             moved = self._move(job, replace(move, changes={**move.changes, **more}), continuation=kept)
-            return Claimed(job=moved, cached=cached)
+            return Claimed(job=moved, cached=cached, refused=refused)
 
     def apply(self, move: Move) -> Job | None:
         with self._lock:
@@ -149,6 +157,13 @@ class MemoryJobs(Leases, Paces):
                     self._enter(Line(job.id, entry, job.emulated, move.at))
             return moved
 
+    def reserve(self, move: Move) -> Job | None:
+        with self._lock:
+            job = self.jobs.get(move.job_id)
+            if job is not None and self._allowed(job, move):
+                self._make_room([job], [self._after(job, move)])
+            return self.apply(move)
+
     def _allowed(self, job: Job, move: Move) -> bool:
         rule = MOVES[move.name]
         return (
@@ -157,12 +172,12 @@ class MemoryJobs(Leases, Paces):
             and (move.held is None or job.claim == move.held)
             and rules.as_seen(job, move)
             and not rules.stopped(job, move)
-            and not (move.name is MoveName.SUBMIT and self.paused(job))
+            and not (move.name is MoveName.SUBMIT and (self.paused(job) or self._settled(job, move.at)))
             and (move.name is not MoveName.REPLACE or job.placeholder)
             and (move.facts is None or job.attempt_id == move.facts.attempt_id)
         )
 
-    def _move(self, job: Job, move: Move, **more: Any) -> Job:
+    def _after(self, job: Job, move: Move, **more: Any) -> Job:
         target = target_of(move) or job.status
         fields: dict[str, Any] = {
             **rules.consequences(job, move),
@@ -172,13 +187,21 @@ class MemoryJobs(Leases, Paces):
             "updated_at": move.at,
         }
         moved = replace(job, status=target, stage=move.stage or job.stage, **fields)
+        if "committed" in move.changes:
+            return moved
+        return replace(moved, committed=money.committed(moved))
+
+    def _move(self, job: Job, move: Move, **more: Any) -> Job:
+        moved = self._after(job, move, **more)
         self.jobs[job.id] = moved
+        if move.name in LANDS:
+            self._land(job, move.at, wakes_all(move))
         self._event(moved, move.name.value, move.at, move.cause, move.worker, move.detail)
         if moved.terminal and (not job.terminal or move.name is MoveName.REPLACE):
             tell_job(self, moved, move.name, move.at)
         picture = move.detail.get("picture") if move.name is MoveName.COMPLETE else None
         if picture and moved.blob_sha256 and not (moved.placeholder or moved.cache_hit):
-            self._remember(moved, moved.blob_sha256, moved.blob_content_type or "", picture)
+            self._remember(moved, moved.blob_sha256, moved.blob_content_type or "", picture, move.at)
         if move.name in REOPENING and moved.batch_id is not None:
             batch = self.batches[moved.batch_id]
             reopened = replace(batch, status=BatchStatus.RUNNING, completed_at=None, run=batch.run + 1)
@@ -211,6 +234,7 @@ class MemoryJobs(Leases, Paces):
                 cost = job.cost_credits if one.actual is None else one.actual
                 rest = at if job.woken else one.until
                 awake = replace(job, next_run_at=rest, waiting_for="provider", woken=False, hints=0, cost_credits=cost)
+                awake = replace(awake, committed=money.committed(awake))
                 self.jobs[job.id] = awake
                 if one.result_url is not None:
                     arrived.append(self._move(awake, rules.delivered(one, at, at + grace, worker)))
@@ -223,7 +247,11 @@ class MemoryJobs(Leases, Paces):
             timely = [job for job in self.jobs.values() if not job.terminal and rules.at_or_before(job, at)]
             waiting = [job for job in timely if not rules.left_alone(job, at, crowded)]
             waiting.sort(key=lambda job: (rules.rank(job, at), job.next_run_at, job.id))
-            return [self._take(job, at, grace, worker) for job in waiting[:limit]]
+            taken = [self._take(job, at, grace, worker) for job in waiting[:limit]]
+            for job in waiting[:limit]:
+                if job.status is Status.PROCESSING:
+                    self._land(job, at, everybody=False, left_alone={one.id for one in taken})
+            return taken
 
     def _take(self, job: Job, at: datetime, grace: timedelta, worker: str) -> Job:
         held = job.status is Status.PROCESSING

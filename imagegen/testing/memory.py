@@ -1,4 +1,4 @@
-"""The ports `Jobs`, `Deliveries`, `Pauses`, `Styles`, `Clock` in memory, for tests: promises as of the real parts.
+"""The ports `Jobs`, `Deliveries`, `Pauses`, `Budgets`, `Styles`, `Clock` in memory, for tests: promises as of the real.
 
 What a process holds here is gone with it; the contract suite runs the same tests on this and on PostgreSQL.
 """
@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 from imagegen.contracts import Style
 from imagegen.errors import NotFound
+from imagegen.testing.budgets import MemoryBudgets
 from imagegen.testing.deliveries import MemoryDeliveries
 from imagegen.testing.jobs import MemoryJobs
 from imagegen.testing.pauses import MemoryPauses
 
-__all__ = ["ManualClock", "MemoryDeliveries", "MemoryJobs", "MemoryPauses", "MemoryStyles"]
+__all__ = ["ManualClock", "MemoryBudgets", "MemoryDeliveries", "MemoryJobs", "MemoryPauses", "MemoryStyles"]
 
 
 class ManualClock:

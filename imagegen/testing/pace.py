@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from imagegen import pace, policies
+from imagegen.flights import FLIGHT
 from imagegen.jobs import Job
-from imagegen.pace import PACE, PAUSED, Kept, Taken
+from imagegen.pace import PACE, Kept, Taken
 from imagegen.records import Held, Limit, Pause
 from imagegen.states import Status
 from imagegen.testing import rules
@@ -56,19 +57,6 @@ class Paces(Books):
                 self.pointers[limit.provider, limit.model] = first + given * limit.interval
             return given
 
-    def _turn(self, job: Job, limit: Limit | None, at: datetime) -> Taken | Kept | None:
-        """What becomes of a job that is there to be claimed and has to be bought; `Taken.slot_at` None: at once."""
-        if limit is not None and not pace.governs(limit, job.provider, job.model):
-            return None
-        if self.paused(job):
-            return Kept(reason=PAUSED, until=at + policies.PAUSE_LOOK)
-        if limit is None:
-            return Taken(slot_at=job.slot_at)
-        turn = self._admission(job, limit, at)
-        if turn is not None and turn.next_slot is not None:
-            self.pointers[limit.provider, limit.model] = turn.next_slot
-        return turn
-
     def _admission(self, job: Job, limit: Limit, at: datetime) -> Taken | Kept | None:
         pointer, flying = self._pointer(limit, at), self._flying(limit.provider, job)
         if job.slot_at is not None:
@@ -85,7 +73,8 @@ class Paces(Books):
         slotless = kept.reason in pace.WAITING and kept.slot_at is None
         until = min(at if slotless else kept.until, max(job.deadline_at, at))
         parked = self._keep_for(replace(job, continuation=continuation), replace(kept, until=until))
-        return Held(reason=kept.reason, until=max(kept.until, parked.next_run_at or at))
+        shown = until if kept.reason == FLIGHT else kept.until
+        return Held(reason=kept.reason, until=max(shown, parked.next_run_at or at))
 
     def _keep_for(self, job: Job, kept: Kept) -> Job:
         told: dict[str, Any] = {"waiting_for": kept.reason, "slot_at": kept.slot_at, "next_run_at": kept.until}

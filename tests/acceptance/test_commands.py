@@ -103,7 +103,7 @@ def test_submit_and_batch_wait_for_the_end_and_say_how_it_went(system: System, t
     job = told["good"].json
     assert list(job) == JOB_KEYS
     assert (job["status"], job["provider"], job["metadata"]) == ("completed", "gemini", {"scene": 7})
-    assert list(job["cost"]) == ["estimated", "actual", "uncertain", "currency"]
+    assert list(job["cost"]) == ["estimated", "actual", "waste", "uncertain", "currency"]
     refused = told["bad"].json["error"]
     assert list(refused) == ["code", "message", "failureStage", "retryable", "billed"]
     assert (refused["code"], refused["billed"]) == ("CONTENT_REFUSED", "no")
@@ -259,8 +259,9 @@ def test_a_dry_run_tells_the_price_and_buys_nothing(system: System) -> None:
     assert [one.code for one in told.values()] == [0, 0, 0]
     new, cached = told["new"].json, told["cached"].json
     assert (new["dryRun"], new["cacheHit"], new["model"], new["width"]) == (True, False, job.model, 1920)
-    assert new["cost"]["estimated"] == job.cost.estimated
-    assert (cached["cacheHit"], cached["cost"]["estimated"]) == (True, 0)
+    assert new["cost"]["high"] == job.cost.estimated
+    assert new["expectedSeconds"]["p95"] > 0
+    assert (cached["cacheHit"], cached["cost"]["high"], cached["budget"]["admitted"]) == (True, 0, True)
     assert "in the cache" in told["lines"].out
     assert system.sql("SELECT count(*) FROM image_generation_jobs") == before
     assert len(system.charges()) == 1

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from uuid import uuid4
 
 import pytest
@@ -16,9 +18,11 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from imagegen.errors import PartUnavailable
 from imagegen.jobs import Batch, Job
 from storage import migrate
+from storage.budgets import PostgresBudgets
 from storage.engine import Database
 from storage.jobs import PostgresJobs
 from storage.tables import BATCHES, JOBS, METADATA
+from tests.jobs_kit import CENTS, new_job
 
 REPORTED = [
     "id", "batch_id", "owner", "project_id", "branch_id", "job_type", "status", "failure_stage", "error_code",
@@ -183,3 +187,73 @@ def test_rows_of_the_first_release_are_taken_along(database_url: str, connection
     assert attempt is not None
     assert (job.id, job.aliases, job.stopped, job.slot_at, job.replaces) == (ids["job"], (), False, None, None)
     assert (batch.aliases, attempt.collects, attempt.collect_at) == ((), 0, None)
+
+
+MONEY = """
+SELECT cost_credits, cost_wasted, cost_uncertain, committed, reserved_on
+FROM {schema}.image_generation_jobs WHERE id = :id
+"""
+
+
+def billed_job(connection: Connection, schema: str, lines: list[tuple[str, str]], **given: object) -> object:
+    """A job of the release before, with an attempt and these lines of its books."""
+    job, attempt = uuid4(), uuid4()
+    fill(connection, schema, "image_generation_jobs", id=job, **given)
+    fill(connection, schema, "imagegen_attempts", id=attempt, job_id=job)
+    for kind, amount in lines:
+        fill(connection, schema, "imagegen_ledger", job_id=job, attempt_id=attempt, kind=kind, amount=amount)
+    return job
+
+
+def test_what_was_wasted_is_told_apart_by_an_upgrade(database_url: str, connection: Connection) -> None:
+    """Jobs of 0002: waste leaves their cost, doubts stay, live ones have their reservation, each on its day."""
+    schema = "reckoned"
+    before, found, _ = migrate.sql(database_url, schema).partition("-- Running upgrade 0002 ->")
+    assert found
+    connection.connection.cursor().execute(before + "COMMIT;")
+    connection.execute(text("RESET search_path"))
+    moment = "2026-03-31T23:30:00-02:00"
+    ended = {"created_at": moment, "next_run_at": None}
+    dime, paid = "0.100000", "0.040000"
+    good, lost = ended | {"cost_credits": paid}, ended | {"cost_credits": paid, "status": "failed"}
+    rows: dict[str, tuple[list[tuple[str, str]], dict[str, object]]] = {
+        "live": ([("reserve", dime)], {"created_at": moment, "next_run_at": moment, "cost_estimated": dime}),
+        "good": ([("reserve", dime), ("settle", paid)], {**good, "status": "completed"}),
+        "lost": ([("reserve", dime), ("waste", paid)], lost),
+        "kept": ([("waste", dime), ("settle", paid)], lost),
+        "open": ([("uncertain", dime)], {**ended, "status": "cancelled", "cost_uncertain": dime}),
+        "free": ([("reserve", dime), ("release", dime)], {**ended, "status": "failed"}),
+    }
+    jobs = {name: billed_job(connection, schema, lines, **given) for name, (lines, given) in rows.items()}
+    migrate.upgrade(database_url, schema)
+    told = {}
+    for name, job in jobs.items():
+        *money, day = connection.execute(text(MONEY.format(schema=schema)), {"id": job}).one()
+        assert day == date(2026, 4, 1)
+        told[name] = tuple(None if one is None else str(one) for one in money)
+    zero = "0.000000"
+    assert told == {
+        "live": (None, None, None, dime),
+        "good": (paid, None, None, paid),
+        "lost": (zero, paid, None, paid),
+        "kept": (paid, None, None, paid),
+        "open": (None, None, dime, dime),
+        "free": (zero, None, None, zero),
+    }
+
+
+def test_the_books_are_kept_whatever_a_session_looks_at(database_url: str, connection: Connection) -> None:
+    """The trigger finds its tables in a schema with an awkward name, though the session's path leads elsewhere."""
+    schema = 'Money "here"'
+    migrate.upgrade(database_url, schema)
+    quoted = '"Money ""here"""'
+    now, dollar = datetime.now(UTC), Decimal(1)
+    with closing(Database(database_url, schema)) as database:
+        PostgresBudgets(database, emulated=False).set("all", "day", dollar, True, at=now)
+        PostgresJobs(database).admit([new_job(created_at=now)], None, worker="w")
+        (budget,) = PostgresBudgets(database, emulated=False).list(at=now)
+    assert budget.committed == CENTS
+    connection.execute(text("SET search_path TO pg_catalog"))
+    connection.execute(text(f"UPDATE {quoted}.image_generation_jobs SET committed = 0.5"))
+    connection.execute(text("RESET search_path"))
+    assert connection.execute(text(f"SELECT committed FROM {quoted}.imagegen_spending")).scalar() == Decimal("0.5")

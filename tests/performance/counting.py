@@ -24,6 +24,8 @@ _ASIDE = re.compile(
     r"(BEGIN|COMMIT|ROLLBACK|SET|SHOW|DISCARD)\b|select pg_catalog\.version|select current_schema", re.I
 )
 _SWEEP = re.compile(r"SKIP LOCKED|announce_at <=|SET announce_at|NOT \(?EXISTS", re.I)
+_MOVE = re.compile(r"^(?!.*\bpicked AS\b).*\bmoved AS\b", re.S)
+"""One job's own step, though it wakes others on the way; the sweep picks what it moves."""
 _POLL = re.compile(r"jsonb_to_recordset\([^)]*\) AS seen|waiting_for IS NULL OR|percentile|AS seconds", re.I)
 
 
@@ -103,6 +105,6 @@ def kind_of(statement: str) -> str:
     """`sweep`, `poll`, `job` (claims, moves, admission), or `aside` for what opens connections and transactions."""
     if _ASIDE.match(statement):
         return "aside"
-    if _SWEEP.search(statement):
+    if _SWEEP.search(statement) and not _MOVE.search(statement):
         return "sweep"
     return "poll" if _POLL.search(statement) else "job"

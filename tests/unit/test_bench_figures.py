@@ -115,6 +115,8 @@ def test_statements_are_whole_and_errors_are_none() -> None:
         ("SHOW standard_conforming_strings", "aside"),
         ("SELECT id FROM image_generation_jobs FOR UPDATE SKIP LOCKED", "sweep"),
         ("WITH moved AS (UPDATE image_generation_jobs SET stage='upload') SELECT * FROM moved", "job"),
+        ("WITH moved AS (UPDATE …), first AS (SELECT id FROM … FOR UPDATE SKIP LOCKED) SELECT * FROM moved", "job"),
+        ("WITH picked AS (SELECT … SKIP LOCKED), moved AS (UPDATE …) SELECT * FROM moved", "sweep"),
     ],
 )
 def test_statements_are_told_apart(statement: str, kind: str) -> None:

@@ -77,7 +77,8 @@ def test_nothing_bought_is_not_charged(world: World, take: bool) -> None:
     if take:
         claimed(world.store, job)
     ended = cancelled(world, job)
-    assert (ended.status, ended.billed, ended.cost_credits) == (Status.CANCELLED, "no", None)
+    assert (ended.status, ended.billed, ended.cost_credits) == (Status.CANCELLED, "no", Decimal(0))
+    assert (ended.cost_wasted, ended.committed) == (None, Decimal(0))
     assert (world.kinds(job), world.shop.calls, world.document(job)["status"]) == ([], 0, "cancelled")
     assert (ended.next_run_at, ended.claim) == (None, None)
     assert isinstance(world.stage(job, Stage.GENERATE), Lost)
@@ -120,7 +121,8 @@ def test_a_paid_call_under_way_decides_by_its_answer(world: World, answer: str) 
     assert isinstance(world.stage(job), Finish)
     assert [(one.status, one.stopped) for one in stopped] == [(Status.GENERATING, True)] * 2
     ended = world.now(job)
-    assert (ended.status, ended.billed, ended.cost_credits) == (Status.CANCELLED, billed, spent)
+    assert (ended.status, ended.billed, ended.cost_wasted) == (Status.CANCELLED, billed, spent)
+    assert ended.cost_credits == (None if billed == "unknown" else Decimal(0))
     assert world.kinds(job) == ["reserve", kind]
     assert due_for_collecting(world, job) is collected
     assert world.moves(job)[-2:] == ["stop", "cancel"]
@@ -152,7 +154,8 @@ def test_what_was_paid_is_waste_and_kept(world: World, reach: Callable[[World], 
     world.shop.progresses = []
     ended = cancelled(world, job)
     price = CENTS if reach is polling else PAID
-    assert (ended.status, ended.billed, ended.cost_credits) == (Status.CANCELLED, "yes", price)
+    assert (ended.status, ended.billed, ended.cost_wasted) == (Status.CANCELLED, "yes", price)
+    assert (ended.cost_credits, ended.committed) == (Decimal(0), price)
     assert world.kinds(job) == ["reserve", "waste"]
     assert due_for_collecting(world, job)
     assert ended.attempt_id is not None

@@ -84,7 +84,10 @@ def test_cancel_says_what_was_charged(desk: Desk) -> None:
     ("fields", "says"),
     [
         ({"billed": "unknown", "cost_uncertain": Decimal("0.039")}, "cancelled, perhaps charged $0.039"),
-        ({"billed": "yes"}, "cancelled; an attempt before this one was charged"),
+        (
+            {"billed": "yes", "cost_wasted": Decimal("0.003")},
+            "cancelled, charged $0.003 for an attempt before this one",
+        ),
     ],
 )
 def test_cancel_does_not_hide_an_earlier_attempt(desk: Desk, fields: dict[str, Any], says: str) -> None:

@@ -199,15 +199,6 @@ def test_an_application_of_somebody_else_is_refused(desk: Desk) -> None:
     assert "is not imagegen's application" in told.stderr
 
 
-def test_dry_run_writes_nothing_and_tells_the_price(desk: Desk) -> None:
-    """Model, size, price and a cache miss; no row is written."""
-    plan = desk.json("submit", "a fox", "--width", "512", "--height", "512", "--dry-run")
-    assert (plan["dryRun"], plan["cacheHit"], plan["width"], plan["provider"]) == (True, False, 512, "nanobanana")
-    assert plan["cost"]["estimated"] > 0
-    assert "price   $0.0" in desk.run("submit", "a fox", "--width", "512", "--height", "512", "--dry-run").stdout
-    assert desk.world.written == 0
-
-
 def test_wait_ends_with_the_job(desk: Desk) -> None:
     """--wait prints the finished job; exit 0 with a picture, 1 without."""
     desk.clock.meanwhile = lambda: desk.end(only(desk).id, public_url="https://x/y.png", cost_credits=Decimal("0.04"))

@@ -210,7 +210,6 @@ def test_a_dead_broker_is_told_with_the_id(client: CeleryClient, wire: PaperWire
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda client: client.estimate("a fox"),
         lambda client: client.costs(by="day"),
     ],
 )

@@ -7,7 +7,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from imagegen.client import Batch, CeleryClient, Conflict, Job, NotFound, PurchaseNeeded, StillRunning
+from imagegen.client import (
+    Batch,
+    CeleryClient,
+    Conflict,
+    InvalidRequest,
+    Job,
+    NotFound,
+    PurchaseNeeded,
+    StillRunning,
+)
 from imagegen.errors import ImagegenError
 from imagegen.testing.memory import ManualClock
 from tests.unit.test_client import PaperWire
@@ -78,3 +87,36 @@ def test_a_command_that_overtakes_its_job_waits_for_it(client: CeleryClient, wir
     assert client.cancel(job).status == "cancelled"
     first, second = (UUID(str(command)) for _, command, _ in wire.commands)
     assert first != second
+
+
+def estimated(**given: Any) -> dict[str, Any]:
+    """As a worker answers."""
+    money = {"low": 0.02, "high": 0.02, "currency": "USD"}
+    room = {"admitted": False, "budgets": []}
+    return {
+        "provider": "gemini", "model": "m", "width": 1, "height": 1, "format": "png", "ratio": "1:1", "tier": "1K",
+        "emulated": True, "cacheHit": False, "cost": money, "expectedSeconds": {"p50": 2.0, "p95": 3.0, "samples": 4},
+        "quota": {"verdict": "unknown", "breaker": "closed"}, "budget": room, "sentPrompt": "a fox", "warnings": [],
+    } | given  # fmt: skip
+
+
+def test_an_estimate_comes_back_typed(client: CeleryClient, wire: PaperWire) -> None:
+    """One message with the request; a budget without room is an answer, not an error."""
+    wire.answers = [estimated()]
+    told = client.estimate("a fox", provider="gemini", width=64, height=64)
+    assert (told.cost.high, told.expected_seconds.p95, told.budget.admitted) == (0.02, 3.0, False)
+    ((task, _, kwargs),) = wire.commands
+    assert task == "imagegen.estimate"
+    assert kwargs == {"request": {"prompt": "a fox", "provider": "gemini", "width": 64, "height": 64}}
+
+
+def test_an_estimate_is_refused_like_a_request(client: CeleryClient, wire: PaperWire) -> None:
+    """Here before anything is sent, or by the worker; no answer is told in time."""
+    with pytest.raises(InvalidRequest):
+        client.estimate("a fox", width=1)
+    assert wire.commands == []
+    wire.answers = [refusal(InvalidRequest.of("model", "is unknown", "Choose another."))]
+    with pytest.raises(InvalidRequest, match="is unknown"):
+        client.estimate("a fox")
+    with pytest.raises(StillRunning):
+        client.estimate("a fox", timeout=3)

@@ -49,8 +49,10 @@ def test_no_picture_closes_with_what_is_known(
     assert isinstance(outcome, Finish)
     assert (outcome.job.billed, outcome.job.error_code) == (billed, error.code)
     assert world.store.ledger(job.id)[-1] == (kind, amount, job.attempt_id)
-    spent = amount if kind == "waste" else Decimal(0)
-    assert (outcome.job.cost_credits, outcome.job.cost_uncertain) == (spent, CENTS if kind == "uncertain" else None)
+    doubt = CENTS if kind == "uncertain" else None
+    assert (outcome.job.cost_wasted, outcome.job.cost_uncertain) == (amount if kind == "waste" else None, doubt)
+    assert outcome.job.cost_credits == (None if doubt else Decimal(0))
+    assert outcome.job.committed == (Decimal(0) if kind == "release" else amount)
 
 
 def test_two_doubts_add_up(world: World) -> None:

@@ -178,7 +178,7 @@ def test_a_charged_refusal_is_waste(world: World) -> None:
     job = world.job("gemini")
     world.chain(job)
     failed = world.now(job)
-    assert (failed.status, failed.billed, failed.cost_credits) == (Status.FAILED, "yes", Decimal("0.003"))
+    assert (failed.status, failed.billed, failed.cost_wasted) == (Status.FAILED, "yes", Decimal("0.003"))
     assert world.store.ledger(job.id)[-1][:2] == ("waste", Decimal("0.003"))
     world.closes()
 
@@ -189,7 +189,7 @@ def test_a_refusal_that_may_have_been_charged_is_uncertain(world: World) -> None
     job = world.job("gemini")
     world.chain(job)
     failed = world.now(job)
-    assert (failed.billed, failed.cost_uncertain, failed.cost_credits) == ("unknown", CENTS, Decimal(0))
+    assert (failed.billed, failed.cost_uncertain, failed.cost_credits) == ("unknown", CENTS, None)
     assert world.kinds(job) == ["reserve", "uncertain"]
     world.closes()
 
@@ -200,7 +200,7 @@ def test_bytes_that_are_no_picture_are_waste(world: World) -> None:
     job = world.job("gemini")
     world.chain(job)
     failed = world.now(job)
-    assert (failed.error_code, failed.billed, failed.cost_credits) == ("BAD_ARTIFACT", "yes", CENTS)
+    assert (failed.error_code, failed.billed, failed.cost_wasted) == ("BAD_ARTIFACT", "yes", CENTS)
     assert world.store.ledger(job.id)[-1][:2] == ("waste", CENTS)
     world.closes()
 

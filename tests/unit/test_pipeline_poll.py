@@ -87,7 +87,8 @@ def test_a_failed_order_closes_its_money(world: World, billed: str, kind: str, t
     assert isinstance(outcome, Finish)
     failed = outcome.job
     assert (failed.error_code, failed.billed, failed.failure_stage) == ("GENERATION_FAILED", told, "generating")
-    assert failed.cost_credits == (CENTS if kind == "waste" else Decimal(0))
+    assert failed.cost_wasted == (CENTS if kind == "waste" else None)
+    assert failed.cost_credits == (None if kind == "uncertain" else Decimal(0))
     assert failed.cost_uncertain == (CENTS if kind == "uncertain" else None)
     assert world.kinds(job) == ["reserve", kind]
     world.shop.charged -= billed == "no"

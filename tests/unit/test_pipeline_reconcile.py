@@ -195,7 +195,7 @@ def test_a_full_store_before_the_picture_is_kept(world: World) -> None:
     world.chain(job)
     failed = world.now(job)
     assert (failed.status, failed.error_code, failed.failure_stage) == (Status.FAILED, "STORAGE_ERROR", "persisting")
-    assert (failed.billed, failed.cost_credits, world.studio.calls) == ("yes", PAID, 1)
+    assert (failed.billed, failed.cost_wasted, world.studio.calls) == ("yes", PAID, 1)
     assert world.store.ledger(job.id)[-1][:2] == ("waste", PAID)
     world.closes()
 

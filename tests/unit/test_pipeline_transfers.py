@@ -62,12 +62,8 @@ def test_a_file_that_stays_bad_is_waste(world: World, second: bytes | ImagegenEr
     job = arrived(world)
     (failed,) = world.live(job)
     assert failed.error_code == ("BAD_ARTIFACT" if isinstance(second, bytes) else "ARTIFACT_EXPIRED")
-    assert (failed.status, failed.billed, failed.cost_credits, failed.failure_stage) == (
-        Status.FAILED,
-        "yes",
-        PAID,
-        "downloading",
-    )
+    assert (failed.status, failed.billed, failed.failure_stage) == (Status.FAILED, "yes", "downloading")
+    assert (failed.cost_wasted, failed.cost_credits) == (PAID, Decimal(0))
     assert world.kinds(job) == ["reserve", "waste"]
     world.closes()
 
@@ -301,7 +297,7 @@ def test_a_fresh_address_may_come_after_the_deadline(world: World, comes: bool) 
     world.shop.progresses = [Running()] * (2 if comes else 300)
     (ended,) = world.live(job, rounds=300)
     assert ended.status is (Status.COMPLETED if comes else Status.FAILED)
-    assert (ended.billed, ended.cost_credits) == ("yes", PAID)
+    assert (ended.billed, ended.cost_credits if comes else ended.cost_wasted) == ("yes", PAID)
     assert ended.error_code == (None if comes else "DEADLINE_EXCEEDED")
     assert world.kinds(job) == ["reserve", "settle" if comes else "waste"]
     world.closes()
