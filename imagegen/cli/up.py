@@ -237,15 +237,15 @@ def _addresses(joined: Settings, places: Places) -> dict[str, str]:
 def address_lines(addresses: Mapping[str, str], settings: Settings) -> Iterator[str]:
     """`NAME ADDRESS` for each part; where money is real, `provider NAME REAL` for each provider.
 
-    In development a service token follows the API's address.
+    In development a service token follows the addresses.
     """
     for name, address in addresses.items():
         if name == "provider" and settings.real:
             yield from (f"provider {provider} REAL" for provider in settings.provider_names)
         else:
             yield f"{name} {address}"
-        if name == "api" and settings.environment == "development" and settings.jwt_secret is not None:
-            yield f"token {mint_here(settings, 'default', service=True, ttl=TOKEN_LIFE)}"
+    if "api" in addresses and settings.environment == "development" and settings.jwt_secret is not None:
+        yield f"token {mint_here(settings, 'default', service=True, ttl=TOKEN_LIFE)}"
 
 
 class _Stopped(BaseException):

@@ -147,7 +147,7 @@ def waited(client: CeleryClient, job: Job) -> Job:
 def test_it_says_where_everything_is(up: Up) -> None:
     """A line NAME ADDRESS for every part and then one that begins with `ready`; another command finds it; no charge."""
     *addresses, ready = up.lines
-    names = ["postgres", "redis", "storage", "provider", "api", "token", "flower"]
+    names = ["postgres", "redis", "storage", "provider", "api", "flower", "token"]
     assert [line.split(" ")[0] for line in addresses] == names
     assert all(address for _, _, address in (line.partition(" ") for line in addresses))
     assert ready.startswith("ready")
