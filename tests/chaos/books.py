@@ -87,6 +87,8 @@ def problems(system: System, found: Iterable[Account], most: int = 1) -> list[st
     """Everything that is wrong, a sentence each."""
     wrong = [problem for account in found for problem in account.problems(most)]
     wrong += [f"object {key} belongs to nothing" for key in orphan_objects(system)]
+    findings = system.cli("doctor", "--json").json["items"]
+    wrong += [f"doctor: {one['kind']} {one['id']}: {one['what']}" for one in findings if one["severity"] != "info"]
     closed = system.sql("SELECT id::text, status, run FROM imagegen_batches WHERE completed_at IS NULL OR run <> 1")
     wrong += [f"batch {one[0]} is {one[1]}, run {one[2]}" for one in closed]
     return wrong
