@@ -71,11 +71,11 @@ def test_without_a_secret_there_is_no_token(here: Path, monkeypatch: pytest.Monk
 
 
 def test_up_prints_a_service_token_in_development_alone(tmp_path: Path) -> None:
-    """The line follows the API's address; in production nothing of the secret is printed."""
+    """The line follows the addresses; in production nothing of the secret is printed."""
     told = {"IMAGEGEN_JWT_SECRET": SECRET, "IMAGEGEN_ENV": "development"}
     lines = [*address_lines({"api": "http://a", "flower": "http://f"}, Settings.load(told, tmp_path))]
-    assert [line.split()[0] for line in lines] == ["api", "token", "flower"]
-    assert read(lines[1].split()[1]) == Caller("default", service=True)
+    assert [line.split()[0] for line in lines] == ["api", "flower", "token"]
+    assert read(lines[2].split()[1]) == Caller("default", service=True)
     production = Settings.load({**told, "IMAGEGEN_ENV": "production"}, tmp_path)
     assert [*address_lines({"api": "http://a"}, production)] == ["api http://a"]
 
