@@ -36,6 +36,7 @@ task_routes = {
     "imagegen.reconcile": f"{_ns}.housekeeping",
     "imagegen.finish_batch": f"{_ns}.housekeeping",
     "imagegen.collect": f"{_ns}.housekeeping",
+    "imagegen.deliver": f"{_ns}.housekeeping",
     "imagegen.sweep": f"{_ns}.housekeeping",
     "imagegen.watch": f"{_ns}.housekeeping",
     "imagegen.watch_money": f"{_ns}.housekeeping",
@@ -80,7 +81,7 @@ worker_hijack_root_logger = False
 worker_soft_shutdown_timeout = 20.0
 worker_cancel_long_running_tasks_on_connection_loss = False
 
-imports = ("tasks.entry", "tasks.commands", "tasks.stages", "tasks.housekeeping")
+imports = ("tasks.entry", "tasks.commands", "tasks.stages", "tasks.housekeeping", "tasks.deliver")
 beat_schedule = {
     "sweep": {
         "task": "imagegen.sweep",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
 from imagegen import thrift
-from imagegen.checks import Problems, check_text, refuse_unsupported
+from imagegen.checks import Problems, check_targets, check_text
 from imagegen.contracts import BatchRequest, ImageRequest
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound, PartUnavailable
 from imagegen.fingerprint import body_sha256, digest
@@ -27,8 +27,12 @@ __all__ = ["admit_batch", "admit_image", "plan_image", "send_hints"]
 logger = logging.getLogger(__name__)
 
 
-def admit_image(request: ImageRequest, services: Services, *, door: Door, job_id: UUID | None = None) -> Admitted:
+def admit_image(
+    request: ImageRequest, services: Services, *, door: Door, job_id: UUID | None = None, hints: bool = True
+) -> Admitted:
     """Writes one job, or finds it written under the same id or idempotency key.
+
+    Without `hints` the workers are not told: the caller does that by `send_hints`, after its own answer.
 
     `job_id` is the Celery task's; without it the id is derived from owner and key, or random. Raises `InvalidRequest`
     with every problem, `IdempotencyConflict`, `BudgetExceeded`, `PartUnavailable`; nothing is written then.
@@ -46,10 +50,12 @@ def admit_image(request: ImageRequest, services: Services, *, door: Door, job_id
         job = planner.plan(request, job_id=chosen)
     except InvalidRequest as error:
         return _resent(error, existing)
-    return _told(thrift.admit([job], None, services), services, door)
+    return _told(thrift.admit([job], None, services), services, door, hints)
 
 
-def admit_batch(request: BatchRequest, services: Services, *, door: Door, batch_id: UUID | None = None) -> Admitted:
+def admit_batch(
+    request: BatchRequest, services: Services, *, door: Door, batch_id: UUID | None = None, hints: bool = True
+) -> Admitted:
     """Writes a batch and all of its jobs, or nothing; see `admit_image`."""
     key = request.idempotency_key
     check_text({"idempotencyKey": key, "owner": request.owner})
@@ -57,12 +63,12 @@ def admit_batch(request: BatchRequest, services: Services, *, door: Door, batch_
     planner = Planner(services, door, request.owner)
     members, problems = request.members(), Problems()
     with problems.collected():
-        refuse_unsupported(request)
+        check_targets(request, signing=services.signer is not None, allow_hosts=services.allow_hosts)
     ready, jobs = planner.plan_members(request, members, chosen, problems)
 
     def existing() -> Admitted:
         batch, found = services.jobs.get_batch(chosen)
-        _same_body(batch.body_sha256 == _batch_body(ready) and batch.owner == request.owner)
+        _same_body(batch.body_sha256 == _batch_body(request, ready) and batch.owner == request.owner)
         return Admitted(jobs=found, batch=batch, created=False)
 
     try:
@@ -73,9 +79,10 @@ def admit_batch(request: BatchRequest, services: Services, *, door: Door, batch_
         return _resent(error, existing)
     batch = Batch(
         id=chosen, owner=request.owner, status=BatchStatus.QUEUED, size=len(jobs), created_at=planner.now,
-        idempotency_key=key, body_sha256=_batch_body(ready),
+        idempotency_key=key, body_sha256=_batch_body(request, ready), callback_url=request.callback_url,
+        notify_task=request.notify_task.model_dump() if request.notify_task else None,
     )  # fmt: skip
-    return _told(thrift.admit(jobs, batch, services), services, door)
+    return _told(thrift.admit(jobs, batch, services), services, door, hints)
 
 
 def send_hints(admitted: Admitted, services: Services) -> None:
@@ -92,13 +99,15 @@ def send_hints(admitted: Admitted, services: Services) -> None:
         logger.warning("hint lost, the sweep sends it: %s", error, extra={"job_ids": [str(job.id) for job in due]})
 
 
-def _batch_body(members: Sequence[ImageRequest]) -> str:
-    return digest([body_sha256(member) for member in members])
+def _batch_body(batch: BatchRequest, members: Sequence[ImageRequest]) -> str:
+    """Digest of what was asked; whom to tell counts where somebody is to be told."""
+    told = batch.model_dump(mode="json", include={"callback_url", "notify_task"}, exclude_none=True)
+    return digest([*(body_sha256(member) for member in members), *([told] if told else [])])
 
 
-def _told(admitted: Admitted, services: Services, door: Door) -> Admitted:
+def _told(admitted: Admitted, services: Services, door: Door, hints: bool) -> Admitted:
     # A Celery message's own worker goes on with the job itself.
-    if door != "celery":
+    if hints and door != "celery":
         send_hints(admitted, services)
     return admitted
 

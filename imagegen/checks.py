@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 from imagegen.contracts import BatchRequest, ImageRequest
 from imagegen.errors import InvalidRequest, Problem
 from imagegen.fingerprint import canonical_json
+from imagegen.guard import Lookup, checked_address, system_lookup
 from imagegen.references import Input
+from imagegen.webhooks import SETTING
 
 MAX_METADATA_BYTES = 16 * 1024
 """Metadata as JSON: it is kept in the row and comes back in every document."""
+
+RESERVED_TASKS = ("imagegen.", "celery.")
+"""How the names of tasks begin that no caller may have called with a document."""
+
+MAX_AHEAD = timedelta(days=3653)
 
 _UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -50,19 +58,23 @@ def check_pair(source: Input | None, mask: Input | None) -> None:
         )
 
 
-def refuse_unsupported(request: ImageRequest | BatchRequest) -> None:
-    """Refuses fields of the contract that this release does not honour, rather than ignoring them."""
-    remedies: dict[str, tuple[object, str]] = {
-        "callbackUrl": (request.callback_url, "Leave it out, and poll the job or wait for it."),
-        "notifyTask": (request.notify_task, "Leave it out, and read the Celery result of the job's id."),
-    }
-    problems: list[Problem] = [
-        {"field": field, "reason": "is not supported by this release", "remedy": remedy}
-        for field, (value, remedy) in remedies.items()
-        if value is not None
-    ]
-    if problems:
-        raise InvalidRequest.from_problems(problems)
+def check_targets(
+    request: ImageRequest | BatchRequest, *, signing: bool, allow_hosts: Sequence[str], lookup: Lookup = system_lookup
+) -> None:
+    """Refuses whom we could not, or must not, tell of the end. `signing`: whether webhooks can be signed."""
+    problems = Problems()
+    if request.callback_url is not None:
+        with problems.collected():
+            if not signing:
+                raise InvalidRequest.of(
+                    "callbackUrl", "cannot be told: webhooks are not signed here",
+                    f"Set {SETTING}, or leave it out and wait for the job.",
+                )  # fmt: skip
+            checked_address(request.callback_url, "callbackUrl", allow_hosts, lookup)
+    if request.notify_task is not None and request.notify_task.name.startswith(RESERVED_TASKS):
+        with problems.collected():
+            raise InvalidRequest.of("notifyTask.name", "is no task of yours", "Name a task of your own application.")
+    problems.check()
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -75,6 +87,12 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
         raise InvalidRequest.of(
             "metadata", f"has {size} bytes as JSON", f"Send {MAX_METADATA_BYTES} at most; keep the rest on your side."
         )
+
+
+def check_schedule(request: ImageRequest, now: datetime) -> None:
+    """Refuses a start that nobody will live to see: a mistyped year, or one that no calendar here reaches."""
+    if request.scheduled_at is not None and request.scheduled_at - now > MAX_AHEAD:
+        raise InvalidRequest.of("scheduledAt", "is more than ten years ahead", "Send an earlier time.")
 
 
 def check_text(body: Any, path: str = "") -> None:

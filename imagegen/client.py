@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from imagegen.client_celery import CeleryClient
 from imagegen.client_results import Batch, Job
+from imagegen.client_webhooks import Secret
 from imagegen.client_wire import CeleryWire
 from imagegen.clock import SystemClock
 from imagegen.errors import (
@@ -26,10 +27,11 @@ from imagegen.errors import (
     StillRunning,
 )
 from imagegen.estimates import EstimateDocument as Estimate
+from imagegen.webhooks import WebhookEvent
 
 __all__ = [
     "Batch", "CeleryClient", "Client", "Conflict", "Estimate", "ImagegenError", "InvalidRequest", "Job", "NotFound",
-    "NotServed", "PartUnavailable", "PurchaseNeeded", "StillRunning",
+    "NotServed", "PartUnavailable", "PurchaseNeeded", "StillRunning", "WebhookEvent",
 ]  # fmt: skip
 
 _REDIS = {"redis", "rediss", "unix", "redis+socket"}
@@ -39,13 +41,16 @@ class Client:
     """Where a service enters; `Client.celery` opens the door."""
 
     @staticmethod
-    def celery(broker: str, backend: str | None = None, namespace: str = "imagegen") -> CeleryClient:
+    def celery(
+        broker: str, backend: str | None = None, namespace: str = "imagegen", *, webhook_secret: Secret = None
+    ) -> CeleryClient:
         """The door over Celery.
 
         `broker`: `redis://`, `rediss://`, `redis+socket:///path`, `amqp://`. `backend`: where the workers publish
         results; the broker itself when that is a Redis. `namespace`: the workers' IMAGEGEN_NAMESPACE.
+        `webhook_secret`: their IMAGEGEN_WEBHOOK_SECRET, for `verify_webhook`.
         Nothing is connected until the first call.
         """
         if backend is None and urlsplit(broker).scheme not in _REDIS:
             raise InvalidRequest.of("backend", "is missing", "Name the workers' Redis (IMAGEGEN_REDIS_URL).")
-        return CeleryClient(CeleryWire(broker, backend or broker, namespace), SystemClock())
+        return CeleryClient(CeleryWire(broker, backend or broker, namespace), SystemClock(), webhook_secret)

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from pydantic.alias_generators import to_camel
 
 from imagegen.client_results import Batch, Job, result_of
+from imagegen.client_webhooks import Secret, VerifiesWebhooks
 from imagegen.client_wire import Wire
 from imagegen.contracts import BatchRequest, Character, Cost, ImageRequest, parse_batch, parse_request
 from imagegen.errors import ImagegenError, NotFound, NotServed, StillRunning, rebuild
@@ -48,13 +49,14 @@ class _Sent:
     due: float
 
 
-class CeleryClient:
+class CeleryClient(VerifiesWebhooks):
     """One door to imagegen, over Celery. Thread-safe; close it, or use it as a context manager.
 
     Every method may raise `PartUnavailable`, within seconds, when the broker or the result backend is away.
     """
 
-    def __init__(self, wire: Wire, clock: Clock) -> None:
+    def __init__(self, wire: Wire, clock: Clock, webhook_secret: Secret = None) -> None:
+        self._expect_webhooks(webhook_secret)
         self._wire = wire
         self._clock = clock
         self._unacknowledged: OrderedDict[UUID, _Sent] = OrderedDict()
@@ -209,10 +211,6 @@ class CeleryClient:
     def costs(self, **filters: Any) -> NoReturn:
         """Not over Celery, which has no answers but finished documents."""
         _elsewhere("report costs")
-
-    def verify_webhook(self, body: bytes, headers: Mapping[str, str]) -> NoReturn:
-        """Not over Celery: callers of this door are told by the result or by `notify_task`."""
-        _elsewhere("verify webhooks")
 
     def _command(self, task: str, id: Job | Batch | UUID | str, kwargs: dict[str, Any], timeout: float) -> Job | Batch:
         """Asks until there is an answer; what this client sent and nobody has accepted yet is sent again meanwhile."""

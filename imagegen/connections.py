@@ -10,31 +10,36 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from http.client import HTTPResponse
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 
 class Call(threading.local):
     """The one call under way in this thread.
 
     `deadline` on the scale of `monotonic` (seconds); `max_idle`: seconds a kept connection may have rested to be used
-    again; `watched`: a connection of ours took part; `left`: bytes of the request were given to its socket.
+    again; `addresses`: where alone its host may be reached (none: where its name leads); `watched`: a connection of
+    ours took part; `left`: bytes of the request were given to its socket.
     """
 
     monotonic: Callable[[], float] = staticmethod(time.monotonic)
     deadline: float = float("inf")
     max_idle: float = 0.0
+    addresses: Sequence[str] = ()
     watched: bool = False
     left: bool = False
 
-    def begin(self, monotonic: Callable[[], float], deadline: float, max_idle: float) -> None:
+    def begin(
+        self, monotonic: Callable[[], float], deadline: float, max_idle: float, addresses: Sequence[str] = ()
+    ) -> None:
         """Starts a call: nothing left yet."""
-        self.monotonic, self.deadline, self.max_idle = monotonic, deadline, max_idle
+        self.monotonic, self.deadline, self.max_idle, self.addresses = monotonic, deadline, max_idle, addresses
         self.watched = self.left = False
 
     def remaining(self) -> float:
@@ -106,6 +111,22 @@ class Watched(HTTPConnection):
             super().connect()
         finally:
             self.connecting = False
+
+    def _new_conn(self) -> socket.socket:
+        """To the call's addresses, where it has some. TLS and the Host header keep the name."""
+        name, limit = self._dns_host, self.timeout
+        left = len(CURRENT.addresses)
+        for address in CURRENT.addresses:
+            left -= 1
+            self._dns_host, self.timeout = address, CURRENT.remaining()
+            try:
+                return super()._new_conn()
+            except (NewConnectionError, ConnectTimeoutError):
+                if not left:
+                    raise
+            finally:
+                self._dns_host, self.timeout = name, limit
+        return super()._new_conn()
 
     def send(self, data: Any) -> None:
         CURRENT.watched = True

@@ -243,8 +243,8 @@ _REMEDIES = {
 }
 
 
-def _problem(error: Mapping[str, Any]) -> Problem:
-    """pydantic's own finding in our three words."""
+def problem_of(error: Mapping[str, Any]) -> Problem:
+    """A finding of pydantic's in our three words."""
     path = [part for part in error["loc"] if part != "function-after[_whole(), ImageRequest]"]
     field = ".".join(str(part) for part in path) or "request"
     kind: str = error["type"]
@@ -255,26 +255,27 @@ def _problem(error: Mapping[str, Any]) -> Problem:
 
 def parse_request(body: Mapping[str, Any]) -> ImageRequest:
     """The request of a JSON object; raises `InvalidRequest` that names every wrong field."""
-    return _parse(ImageRequest, body)
+    return parse_as(ImageRequest, body)
 
 
 def parse_batch(body: Mapping[str, Any]) -> BatchRequest:
     """The batch of a JSON object; raises `InvalidRequest`. Its members are checked by `members()`."""
-    return _parse(BatchRequest, body)
+    return parse_as(BatchRequest, body)
 
 
 def parse_style(body: Mapping[str, Any]) -> Style:
     """The style capsule of a JSON object; raises `InvalidRequest`."""
-    return _parse(Style, body)
+    return parse_as(Style, body)
 
 
-def _parse(model: type[Model], body: Mapping[str, Any]) -> Model:
+def parse_as(model: type[Model], body: Mapping[str, Any]) -> Model:
+    """The model of a JSON object; raises `InvalidRequest` that names every wrong field."""
     if not isinstance(body, Mapping):
         raise InvalidRequest.of("request", f"is {type(body).__name__}, not an object", "Send a JSON object.")
     try:
         return model.model_validate(dict(body))
     except ValidationError as error:
-        raise InvalidRequest.from_problems([_problem(dict(one)) for one in error.errors()]) from error
+        raise InvalidRequest.from_problems([problem_of(dict(one)) for one in error.errors()]) from error
 
 
 def rfc3339(moment: datetime | None) -> str | None:

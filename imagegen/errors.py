@@ -7,6 +7,9 @@
     ├── Conflict               CONFLICT               how the job stands does not allow it
     ├── PurchaseNeeded         PURCHASE_NEEDED        going on costs money once more, and nobody said it may
     ├── BudgetExceeded         BUDGET_EXCEEDED        refused before money moved
+    ├── Unauthenticated        UNAUTHENTICATED        no bearer token, or one that does not hold
+    ├── Forbidden              FORBIDDEN              the caller's token does not allow this
+    ├── TooManyRequests        TOO_MANY_REQUESTS      the caller's own share of requests is used up for the moment
     ├── AuthError              AUTH_ERROR             the provider refuses our key
     ├── InsufficientCredit     INSUFFICIENT_CREDIT    the provider account is empty
     ├── RateLimited            RATE_LIMIT             too fast; `retry_after` seconds where known
@@ -137,6 +140,25 @@ class BudgetExceeded(ImagegenError):
     """A hard budget has no room for the upper price; nothing was bought."""
 
     code = "BUDGET_EXCEEDED"
+
+
+class Unauthenticated(ImagegenError):
+    """The caller of the HTTP door sent no token, or one that does not hold."""
+
+    code = "UNAUTHENTICATED"
+
+
+class Forbidden(ImagegenError):
+    """The caller's token does not allow what was asked."""
+
+    code = "FORBIDDEN"
+
+
+class TooManyRequests(ImagegenError):
+    """The caller has used up its share of requests for the moment; `retryAfter` says when there is room again."""
+
+    code = "TOO_MANY_REQUESTS"
+    default_retryable = True
 
 
 class AuthError(ImagegenError):

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from imagegen import thrift
 from imagegen.budgets import scopes
-from imagegen.checks import Problems, check_text, refuse_unsupported
+from imagegen.checks import Problems, check_targets, check_text
 from imagegen.circuits import circuit
 from imagegen.contracts import BatchRequest, ImageRequest
 from imagegen.errors import ImagegenError
@@ -53,7 +53,7 @@ def estimate_batch(request: BatchRequest, services: Services, door: Door) -> Bat
     planner = Planner(replace(services, blobs=Unwritten(services.blobs)), door, request.owner)
     problems = Problems()
     with problems.collected():
-        refuse_unsupported(request)
+        check_targets(request, signing=services.signer is not None, allow_hosts=services.allow_hosts)
     _, planned = planner.plan_members(request, request.members(), uuid4(), problems)
     problems.check()
     asked = _Asked(services)

@@ -11,6 +11,7 @@ from imagegen.jobs import Batch, Job
 from imagegen.records import (
     Admitted,
     Attempt,
+    BatchFilter,
     Cached,
     Claimed,
     Event,
@@ -40,12 +41,22 @@ class Jobs(Protocol):
         """
         ...
 
-    def get(self, job_id: UUID) -> Job:
-        """Raises `NotFound`."""
+    def get(self, job_id: UUID, *, owner: str | None = None) -> Job:
+        """Raises `NotFound`; with `owner` for another owner's job too, at the same cost."""
         ...
 
-    def get_batch(self, batch_id: UUID) -> tuple[Batch, Sequence[Job]]:
-        """The batch and its jobs in input order; raises `NotFound`."""
+    def get_batch(self, batch_id: UUID, *, owner: str | None = None) -> tuple[Batch, Sequence[Job]]:
+        """The batch and its jobs in input order; raises `NotFound` like `get`."""
+        ...
+
+    def list_batches(
+        self, where: BatchFilter, *, limit: int = 50, cursor: str | None = None
+    ) -> tuple[Sequence[tuple[Batch, Sequence[Job]]], str | None]:
+        """Batches with their jobs, newest first, and the next page's cursor; see `list`."""
+        ...
+
+    def ended(self, job_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Those of the jobs that have ended, in one statement."""
         ...
 
     def list(self, where: JobFilter, *, limit: int = 50, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:

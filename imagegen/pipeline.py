@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from imagegen import images, layout, policies, references
+from imagegen.delivering import hand_out
 from imagegen.endings import complete, fail, finish_batch, in_doubt, overdue, priced_anew, publish, publish_batch
 from imagegen.errors import ArtifactExpired, DeadlineExceeded, ImagegenError, NotFound, PartUnavailable, StorageError
 from imagegen.flights import FLIGHT
@@ -215,6 +216,7 @@ def sweep(services: Services) -> int:
     for batch_id in services.jobs.unclosed_batches(limit=policies.SWEEP_LIMIT):
         finish_batch(batch_id, services)
     _announce_again(services)
+    hand_out(services)
     return len(due)
 
 

@@ -118,7 +118,9 @@ def _buy_after_all(job: Job, services: Services) -> None:
 def replacement(job: Job, services: Services) -> Job:
     """The job that buys the picture after all: the same request without a placeholder, under an id of its own."""
     now = services.clock.now()
-    request = {name: value for name, value in job.request.items() if name not in {"placeholder", "idempotencyKey"}}
+    # The end of the replacement is told as the `replaced` of its job.
+    own = {"placeholder", "idempotencyKey", "callbackUrl", "notifyTask"}
+    request = {name: value for name, value in job.request.items() if name not in own}
     return Job(
         **{name: getattr(job, name) for name in _SAME},
         id=replacement_id(job), status=Status.QUEUED, stage=Stage.GENERATE, replaces=job.id, request=request,

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from imagegen import models, policies
-from imagegen.checks import Problems, check_metadata, check_pair, check_text, refuse_unsupported
+from imagegen.checks import Problems, check_metadata, check_pair, check_schedule, check_targets, check_text
 from imagegen.contracts import FRAME_SIZE, MAX_SIDE, MIN_SIDE, BatchRequest, ImageRequest, JobType, Style
 from imagegen.errors import InvalidRequest, NotFound
 from imagegen.fingerprint import Shape, body_sha256, fingerprint
@@ -86,9 +86,11 @@ class Planner:
         """The job of a readied request. Raises `InvalidRequest` with every problem."""
         problems = Problems()
         with problems.collected():
-            refuse_unsupported(request)
+            check_targets(request, signing=self._services.signer is not None, allow_hosts=self._services.allow_hosts)
         with problems.collected():
             check_metadata(request.metadata)
+        with problems.collected():
+            check_schedule(request, self.now)
         style: Style | None = None
         with problems.collected():
             style = self._style(request)
@@ -110,7 +112,7 @@ class Planner:
         if style_id is None:
             return request.style
         try:
-            return self._services.styles.get(style_id)
+            return self._services.styles.get(style_id, owner=request.owner)
         except NotFound as error:
             raise InvalidRequest.of(
                 "visualStyleCapsuleId", f"there is no style {style_id!r}", "Put it first: imagegen styles put ID FILE."

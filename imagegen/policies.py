@@ -145,6 +145,28 @@ CHORD_EXPIRES = 7 * 24 * 3600
 ACCEPTED_TTL = 24 * 3600
 """How long the acknowledgement of an accepted id can be read in Redis."""
 
+DELIVERY_BACKOFF = tuple(timedelta(seconds=one) for one in (5, 30, 2 * 60, 10 * 60, 3600, 3 * 3600, 6 * 3600))
+"""After a failed webhook, until it is sent again; the last one repeats (standardwebhooks.com advises much the same)."""
+
+DELIVERY_PATIENCE = timedelta(hours=24)
+"""How long after its event a webhook is tried."""
+
+DELIVERY_TOTAL = 10.0
+"""Total deadline of one attempt; a receiver that needs longer answers first and works afterwards."""
+
+DELIVERY_REPLY = 1024 * 1024
+"""Bytes of a receiver's answer that are read; nobody looks at them."""
+
+DELIVERY_HINT = timedelta(seconds=10)
+"""How long a hint at a delivery may stay unanswered before the sweep sends another."""
+
+DELIVERY_LEASE = timedelta(seconds=30)
+"""How long a courier holds a delivery without a word: longer than one attempt."""
+
+DELIVERY_THREADS, DELIVERIES_AT_ONCE = 16, 64
+"""Couriers of one process, and deliveries of the whole cluster that were handed to couriers: receivers that hang hold
+up each other, but neither jobs nor the sweep."""
+
 CREDIT_LOW = Decimal(200)
 """Provider credits below which an alert is raised: more than 20 pictures at NanoBananaAPI, as far as its prices are
 known. Google has no such answer."""

@@ -25,6 +25,7 @@ from imagegen.heartbeat import Heartbeat
 from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
 from imagegen.limits import Limits
+from imagegen.ports_deliveries import Deliveries, DeliveryHints
 from imagegen.providers.base import Provider
 from imagegen.records import (
     Budget,
@@ -34,6 +35,7 @@ from imagegen.records import (
 from imagegen.reporting import Alerts, Costs
 from imagegen.states import Stage
 from imagegen.transport import Transport
+from imagegen.webhooks import Signer
 
 
 class Clock(Protocol):
@@ -85,15 +87,17 @@ class Budgets(Protocol):
 
 
 class Styles(Protocol):
-    """Stored style capsules by id."""
+    """Stored style capsules by id: everybody's (`owner` None), and an owner's own, which hide those of the same id."""
 
-    def put(self, style_id: str, style: Style, *, at: datetime) -> None: ...
+    def put(self, style_id: str, style: Style, *, at: datetime, owner: str | None = None) -> None: ...
 
-    def get(self, style_id: str) -> Style:
-        """Raises `NotFound`."""
+    def get(self, style_id: str, *, owner: str | None = None) -> Style:
+        """The owner's own, else everybody's. Raises `NotFound`."""
         ...
 
-    def list(self) -> Sequence[tuple[str, Style]]: ...
+    def list(self, *, owner: str | None = None) -> Sequence[tuple[str, Style]]:
+        """What this owner may name, in the order of ids."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +169,7 @@ class Breaker(Protocol):
         ...
 
 
-class Hints(Protocol):
+class Hints(DeliveryHints, Protocol):
     """Tells the workers to look at something; losing a hint only delays it until the sweep."""
 
     def jobs(self, jobs: Iterable[Job]) -> None:
@@ -212,6 +216,7 @@ class Services:
     pauses: Pauses
     budgets: Budgets
     styles: Styles
+    deliveries: Deliveries
     blobs: Blobs
     breaker: Breaker
     hints: Hints
@@ -226,6 +231,7 @@ class Services:
     deadline: timedelta = timedelta(minutes=10)
     max_paid_attempts: int = 1
     allow_hosts: tuple[str, ...] = ()
+    signer: Signer | None = None
     templates: str | None = None
     storage_url: str | None = None
     watch: Watch = field(default_factory=Watch)

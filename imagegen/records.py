@@ -261,6 +261,18 @@ class JobFilter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchFilter:
+    """Which batches to list; None means any. A batch is of a project or job type if any of its members is."""
+
+    owner: str | None = None
+    status: str | None = None
+    project_id: str | None = None
+    job_type: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CostFilter:
     """Which jobs a cost report is about: made in [since, until); None means any. Emulated money stands apart."""
 

@@ -6,15 +6,14 @@ read is refused before any money moves, and a URL that dies later changes nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from ipaddress import ip_address, ip_network
-from socket import gaierror, getaddrinfo
 from typing import Any, TypedDict
 from urllib.parse import urljoin, urlsplit
 from uuid import UUID
 
 from imagegen.errors import ImagegenError, InvalidRequest, NotFound, StorageError
+from imagegen.guard import Lookup, checked_address, system_lookup
 from imagegen.images import Limits, verify_input
 from imagegen.inputs import MAX_INPUT_BYTES, Door, Kind, input_sha256, keep, kind_of, too_large
 from imagegen.jobs import Job
@@ -49,17 +48,10 @@ class Input(TypedDict):
     bytes: int
 
 
-def system_lookup(host: str) -> list[str]:
-    """The host's addresses, as the system resolves them. Raises `OSError`."""
-    return [str(found[4][0]) for found in getaddrinfo(host, None)]
-
-
 class Resolver:
     """Reads the pictures of one admission. The same reference is read once, however often it is named."""
 
-    def __init__(
-        self, services: Services, *, door: Door, owner: str, lookup: Callable[[str], Iterable[str]] = system_lookup
-    ) -> None:
+    def __init__(self, services: Services, *, door: Door, owner: str, lookup: Lookup = system_lookup) -> None:
         self._services = services
         self._door = door
         self._owner = owner
@@ -161,8 +153,8 @@ class Resolver:
     def _fetched(self, url: str, field: str) -> bytes:
         """The bytes at a URL; every redirect is checked like the URL itself."""
         for _ in range(MAX_REDIRECTS + 1):
-            check_address(url, field, self._services.allow_hosts, self._lookup)
-            reply = self._asked(url, field)
+            addresses = checked_address(url, field, self._services.allow_hosts, self._lookup)
+            reply = self._asked(url, addresses, field)
             if reply.status not in _MOVED:
                 break
             url = urljoin(url, reply.headers.get("Location", ""))
@@ -170,80 +162,20 @@ class Resolver:
             raise InvalidRequest.of(field, f"answers {reply.status}", _READABLE)
         return reply.body
 
-    def _asked(self, url: str, field: str) -> Reply:
+    def _asked(self, url: str, addresses: Sequence[str], field: str) -> Reply:
         left = self._until - self._services.clock.monotonic()
         if left <= 0:
             raise InvalidRequest.of(
                 field, f"was not reached within the {READ_TOTAL:.0f} s for all pictures", "Send fewer, or upload them."
             )
         try:
-            return self._services.transport.call("GET", url, total=left, max_bytes=MAX_INPUT_BYTES)
+            return self._services.transport.call("GET", url, total=left, max_bytes=MAX_INPUT_BYTES, addresses=addresses)
         except ImagegenError as error:
             raise InvalidRequest.of(field, f"cannot be read: {error}", _READABLE) from error
 
 
 def _no_such_job(field: str) -> InvalidRequest:
     return InvalidRequest.of(field, "there is no such job of this owner", "Name a completed job of the same owner.")
-
-
-def check_address(
-    url: str, field: str, allow_hosts: Sequence[str], lookup: Callable[[str], Iterable[str]] = system_lookup
-) -> None:
-    """Refuses what a caller must not make us fetch: plain http, credentials, private and local addresses.
-
-    `allow_hosts` are exempt: host names, addresses or networks. Raises `InvalidRequest`.
-    """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host:
-        raise InvalidRequest.of(field, "is no URL with a host", "Send https://host/path.")
-    if parts.username is not None:
-        raise InvalidRequest.of(field, "carries a user name", "Send a URL without credentials.")
-    if host in allow_hosts:
-        return
-    addresses = _addresses(host, field, lookup)
-    if all(_allowed(address, allow_hosts) for address in addresses):
-        return
-    if parts.scheme != "https":
-        raise InvalidRequest.of(field, "is not https", "Send an https URL, or add its host to IMAGEGEN_ALLOW_HOSTS.")
-    for address in addresses:
-        if not _allowed(address, allow_hosts) and not _public(address):
-            raise InvalidRequest.of(
-                field, f"{host} is not a public address", "Send a public URL, or add its host to IMAGEGEN_ALLOW_HOSTS."
-            )
-
-
-def _addresses(host: str, field: str, lookup: Callable[[str], Iterable[str]]) -> list[str]:
-    try:
-        return [str(ip_address(host))]
-    except ValueError:
-        pass
-    try:
-        found = [address.partition("%")[0] for address in lookup(host)]
-    except (gaierror, OSError, UnicodeError) as error:
-        raise InvalidRequest.of(field, f"{host} is not known to the name service", "Correct the host.") from error
-    if not found:
-        raise InvalidRequest.of(field, f"{host} has no address", "Correct the host.")
-    return found
-
-
-def _public(address: str) -> bool:
-    found = ip_address(address)
-    mapped = getattr(found, "ipv4_mapped", None) or found
-    return mapped.is_global and not mapped.is_multicast
-
-
-def _allowed(address: str, allow_hosts: Sequence[str]) -> bool:
-    for entry in allow_hosts:
-        try:
-            if ip_address(address) in ip_network(entry, strict=False):
-                return True
-        except ValueError:
-            continue
-    return False
 
 
 def check_reachable(inputs: Sequence[Input], services: Services, provider: Provider) -> None:

@@ -32,12 +32,14 @@ from imagegen.settings_values import (
     parse_http_url,
     parse_list,
     parse_postgres_url,
+    parse_rate,
     parse_rates,
     parse_redis_url,
     parse_secrets,
     parse_storage_url,
     shown,
 )
+from imagegen.webhooks import Signer
 
 Duration = Annotated[int, BeforeValidator(parse_duration), Field(ge=1)]
 HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
@@ -125,6 +127,8 @@ class Settings(BaseSettings):
     jwt_secret: SecretStr | None = None
     jwks_url: HttpUrl | None = None
     jwt_audience: str | None = None
+    http_limit: Annotated[RateLimit, BeforeValidator(parse_rate)] = RateLimit(600, 60)
+    cors_origins: Words = ()
     webhook_secret: Annotated[tuple[SecretStr, ...], BeforeValidator(parse_secrets)] = ()
     allow_hosts: Words = ()
     api_port: Port | None = None
@@ -265,6 +269,12 @@ class Settings(BaseSettings):
         problems = [*money_problems(self), *production_problems(self)]
         if problems:
             raise InvalidRequest.from_problems(problems)
+        self.signer()
+
+    def signer(self) -> Signer | None:
+        """What signs webhooks, None without a secret; `InvalidRequest` where a secret is none."""
+        secrets = [secret.get_secret_value() for secret in self.webhook_secret]
+        return Signer(secrets) if secrets else None
 
     def describe(self) -> list[Row]:
         """Every setting with its value and source, secrets masked."""

@@ -14,6 +14,10 @@ DEVELOPMENT_SECRET = "development-"
 """How a secret made by `up` or shipped in an example begins; production refuses it."""
 
 
+SECRET_BYTES = 32
+"""Shortest key for HS256: as long as its hash (RFC 7518, section 3.2)."""
+
+
 def money_problems(settings: Settings) -> list[Problem]:
     """Nobody pays by accident, and nobody orders without a key."""
     keyed = [env_name(field) for field in KEYS.values() if getattr(settings, field) is not None]
@@ -36,6 +40,32 @@ def money_problems(settings: Settings) -> list[Problem]:
     ]
 
 
+def access_problems(settings: Settings) -> list[Problem]:
+    """The HTTP door opens only where tokens can be checked, in development too."""
+    if settings.jwt_secret is None and settings.jwks_url is None:
+        return [
+            {
+                "field": "IMAGEGEN_JWT_SECRET",
+                "reason": "is not set, so no caller's token could be checked",
+                "remedy": f"Set {SECRET_BYTES} random bytes or more (openssl rand -hex 32), or IMAGEGEN_JWKS_URL.",
+            }
+        ]
+    return _short_secret(settings)
+
+
+def _short_secret(settings: Settings) -> list[Problem]:
+    secret = settings.jwt_secret
+    if secret is None or len(secret.get_secret_value().encode()) >= SECRET_BYTES:
+        return []
+    return [
+        {
+            "field": "IMAGEGEN_JWT_SECRET",
+            "reason": f"has fewer than {SECRET_BYTES} bytes",
+            "remedy": "Make a longer one: openssl rand -hex 32.",
+        }
+    ]
+
+
 def production_problems(settings: Settings) -> list[Problem]:
     """Production refuses embedded parts, the emulator and development secrets."""
     if settings.environment != "production":
@@ -54,6 +84,7 @@ def production_problems(settings: Settings) -> list[Problem]:
                 "remedy": "Set true, or IMAGEGEN_ENV=development.",
             }
         )
+    found += _short_secret(settings)
     secrets = {"jwt_secret": (settings.jwt_secret,), "webhook_secret": settings.webhook_secret}
     for field, held in secrets.items():
         if any(secret and DEVELOPMENT_SECRET in secret.get_secret_value() for secret in held):

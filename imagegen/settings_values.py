@@ -98,6 +98,16 @@ def _rate(item: str) -> tuple[str, RateLimit]:
     return found[1] + found[2], RateLimit(int(found[3]), int(found[4] or 1) * SECONDS[found[5]])
 
 
+def parse_rate(value: Any) -> Any:
+    """`600/m` or `20/10s` to a limit."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*([1-9]\d{0,6})/([1-9]\d{0,4})?([smhd])\s*", value)
+    if not found:
+        raise BadValue(f"{value!r} is no rate", "Write count/unit, such as 600/m or 20/10s.")
+    return RateLimit(int(found[1]), int(found[2] or 1) * SECONDS[found[3]])
+
+
 def parse_counts(value: Any) -> Any:
     """`gemini=40,nanobanana:some-model=10` to whole numbers from 1 on by `provider` or `provider:model`."""
     if not isinstance(value, str):

@@ -17,7 +17,7 @@ import contextlib
 import http.client
 import json as json_module
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -166,14 +166,20 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         json: Any = None,
         params: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        addresses: Sequence[str] = (),
         total: float,
         max_bytes: int = MAX_REPLY,
     ) -> Reply:
-        """One request and its whole answer within `total` seconds, sent once.
+        """One request and its whole answer within `total` seconds, sent once; `data` is a body sent as it is.
+
+        `addresses`: the host is reached there and nowhere else (`imagegen.guard`), while TLS and the Host header keep
+        its name, over a connection of its own. A proxy of the environment resolves names itself: it goes first.
 
         Raises `NotSentError` or `LostAnswer`; any HTTP status is an answer, a redirect too.
         """
-        with self._exchange(method, url, headers, json, params, total) as response:
+        sent = {"headers": dict(headers or {}), "json": json, "params": params, "data": data}
+        with self._exchange(method, url, sent, total, addresses) as response:
             body = _read(response, max_bytes)
             return Reply(response.status_code, response.headers, body)
 
@@ -186,7 +192,7 @@ class Transport:
         deadline = self._monotonic() + total
         for _ in range(MAX_REDIRECTS + 1):
             _check_address(url)
-            with self._exchange("GET", url, None, None, None, deadline - self._monotonic()) as response:
+            with self._exchange("GET", url, {}, deadline - self._monotonic()) as response:
                 if response.status_code not in _MOVED:
                     return _file(response, max_bytes)
                 url = urljoin(url, response.headers.get("Location", ""))
@@ -201,13 +207,15 @@ class Transport:
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str] | None,
-        json: Any,
-        params: Mapping[str, str] | None,
+        sent: Mapping[str, Any],
         total: float,
+        addresses: Sequence[str] = (),
     ) -> Iterator[requests.Response]:
         place = f"{method} {urlsplit(url).scheme}://{urlsplit(url).netloc.rpartition('@')[2]}"
-        CURRENT.begin(self._monotonic, self._monotonic() + total, KEEP_IDLE if method == "GET" else -1.0)
+        proxies = _proxies(urlsplit(url).scheme, urlsplit(url).hostname or "")
+        pinned = () if proxies else tuple(addresses)
+        idle = KEEP_IDLE if method == "GET" and not pinned else -1.0
+        CURRENT.begin(self._monotonic, self._monotonic() + total, idle, pinned)
         if self._pid != os.getpid():
             self._http, self._pid = _session(), os.getpid()
         response: requests.Response | None = None
@@ -216,10 +224,8 @@ class Transport:
             response = self._http.request(
                 method,
                 url,
-                headers=dict(headers or {}),
-                json=json,
-                params=params,
-                proxies=_proxies(urlsplit(url).scheme, urlsplit(url).hostname or ""),
+                **sent,
+                proxies=proxies,
                 timeout=(min(CONNECT_TIMEOUT, wait), wait),
                 allow_redirects=False,
                 stream=True,

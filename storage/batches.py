@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Integer, RowMapping, Select, case, exists, func, literal_column, select, update
+from sqlalchemy import Integer, RowMapping, Select, and_, case, exists, func, literal_column, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from imagegen.jobs import Batch, Job
 from imagegen.states import LIVE, BatchStatus, Status
-from storage import rows
+from storage import outbox, rows
 from storage.events import AT
 from storage.tables import BATCHES, JOBS, OPEN_BATCH, among, value
 
@@ -20,6 +21,7 @@ WITH_JOBS: Select[Any] = select(
     *[one.label(rows.BATCH + one.name) for one in BATCHES.columns], *JOBS.columns
 ).select_from(BATCHES.outerjoin(JOBS, JOBS.c.batch_id == BATCHES.c.id))
 GET: Select[Any] = WITH_JOBS.where(BATCHES.c.id == _BATCH_ID).order_by(JOBS.c.batch_index)
+GET_OWN: Select[Any] = GET.where(BATCHES.c.owner == value("owner", BATCHES.c.owner))
 
 _LIVE_MEMBER = exists().where(JOBS.c.batch_id == BATCHES.c.id, among(JOBS.c.status, LIVE))
 _OPEN = among(BATCHES.c.status, OPEN_BATCH)
@@ -43,12 +45,33 @@ _OUTCOME = case(
 # members is then out of date, and nothing is closed.
 _SEEN = BATCHES.alias("seen")
 _SAME_RUN = BATCHES.c.run == select(_SEEN.c.run).where(_SEEN.c.id == _BATCH_ID).scalar_subquery()
-CLOSE = (
+_CLOSED = (
     update(BATCHES)
     .where(BATCHES.c.id == _BATCH_ID, _OPEN, ~_LIVE_MEMBER, _SAME_RUN)
     .values(status=_OUTCOME, completed_at=AT)
     .returning(*BATCHES.c)
+    .cte("closed")
 )
+CLOSE: Select[Any] = select(_CLOSED).add_cte(outbox.tell_batch(_CLOSED).cte("told"))
+
+
+def stands(wanted: str) -> ColumnElement[bool]:
+    """Whether a batch has this status; like `with_jobs`, an open one is running as soon as any member was claimed."""
+    begun = exists().where(
+        JOBS.c.batch_id == BATCHES.c.id,
+        or_(JOBS.c.started_at.is_not(None), JOBS.c.status != literal_column(f"'{Status.QUEUED}'")),
+    )
+    if wanted == BatchStatus.RUNNING:
+        return and_(_OPEN, or_(BATCHES.c.status == wanted, begun))
+    if wanted == BatchStatus.QUEUED:
+        return and_(BATCHES.c.status == wanted, ~begun)
+    return BATCHES.c.status == wanted
+
+
+def grouped(found: Sequence[RowMapping]) -> list[tuple[Batch, list[Job]]]:
+    """The batches of rows that come batch by batch, each with its jobs."""
+    groups = [list(group) for _, group in groupby(found, key=lambda row: row[rows.BATCH + "id"])]
+    return [pair for pair in map(with_jobs, groups) if pair is not None]
 
 
 def with_jobs(found: Sequence[RowMapping]) -> tuple[Batch, list[Job]] | None:

@@ -116,6 +116,8 @@ POLLABLE: Select[Any] = select(JOBS).where(
     or_(_row.waiting_for.is_(None), _row.next_run_at <= AT),
 )
 
+ENDED: Select[Any] = select(_row.id).where(_row.id == func.any(_IDS), among(_row.status, TERMINAL))
+
 UNANNOUNCED: Select[Any] = (
     select(JOBS).where(_row.announce_at <= AT).order_by(_row.announce_at, _row.id).limit(value("limit", Integer()))
 )

@@ -14,6 +14,7 @@ from imagegen.jobs import Batch, Job
 from imagegen.records import (
     Admitted,
     Attempt,
+    BatchFilter,
     Cached,
     Claimed,
     Event,
@@ -47,6 +48,7 @@ from storage.engine import IDLE, Database
 from storage.tables import JOBS, value
 
 _GET = select(JOBS).where(JOBS.c.id == value("job_id", JOBS.c.id))
+_GET_OWN = _GET.where(JOBS.c.owner == value("owner", JOBS.c.owner))
 _LOCK = _GET.with_for_update(key_share=True).add_columns(IDLE.label("idle"))
 
 
@@ -64,16 +66,17 @@ class PostgresJobs:
         """Writes new jobs, or finds those written before; one statement where nothing is in the way, budgets least."""
         return admission.admit(self._database, jobs, batch, worker, detail)
 
-    def get(self, job_id: UUID) -> Job:
+    def get(self, job_id: UUID, *, owner: str | None = None) -> Job:
         """The job; raises `NotFound`."""
-        found = self._jobs(_GET, {"job_id": job_id})
+        found = self._jobs(_GET if owner is None else _GET_OWN, {"job_id": job_id, "owner": owner})
         if not found:
             raise NotFound(f"no job {job_id}")
         return found[0]
 
-    def get_batch(self, batch_id: UUID) -> tuple[Batch, Sequence[Job]]:
+    def get_batch(self, batch_id: UUID, *, owner: str | None = None) -> tuple[Batch, Sequence[Job]]:
         """The batch and its jobs in input order; raises `NotFound`."""
-        found = batches.with_jobs(self._database.run(batches.GET, {"batch_id": batch_id}))
+        asked = batches.GET if owner is None else batches.GET_OWN
+        found = batches.with_jobs(self._database.run(asked, {"batch_id": batch_id, "owner": owner}))
         if found is None:
             raise NotFound(f"no batch {batch_id}")
         return found
@@ -83,6 +86,18 @@ class PostgresJobs:
         found = self._jobs(listing.page(where, limit, cursor), {})
         more = len(found) > limit
         return found[:limit], listing.cursor_after(found[limit - 1]) if more else None
+
+    def list_batches(
+        self, where: BatchFilter, *, limit: int = 50, cursor: str | None = None
+    ) -> tuple[Sequence[tuple[Batch, Sequence[Job]]], str | None]:
+        """Newest first, and the next page's cursor."""
+        found = batches.grouped(self._database.run(listing.batch_page(where, limit, cursor)))
+        more = len(found) > limit
+        return found[:limit], listing.cursor_after(found[limit - 1][0]) if more else None
+
+    def ended(self, job_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Those that have ended."""
+        return [row["id"] for row in self._database.run(bulk.ENDED, {"ids": [*job_ids]})]
 
     def cached(self, fingerprint: str, *, emulated: bool, at: datetime | None = None) -> Cached | None:
         """The picture bought before for this fingerprint."""

@@ -9,21 +9,27 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, exists, select, tuple_
 
 from imagegen.errors import InvalidRequest
-from imagegen.jobs import Job
-from imagegen.records import JobFilter
-from storage.tables import JOBS
+from imagegen.jobs import Batch, Job
+from imagegen.records import BatchFilter, JobFilter
+from storage import batches
+from storage.tables import BATCHES, JOBS
 
 _EQUAL = {"code": "error_code"} | {
     name: name for name in ("owner", "status", "provider", "project_id", "job_type", "batch_id", "replaces", "emulated")
 }
 
 
-def cursor_after(job: Job) -> str:
-    """The opaque place behind this job."""
-    place = json.dumps([job.created_at.isoformat(), str(job.id)]).encode()
+def cursor_after(row: Job | Batch) -> str:
+    """The opaque place behind this job or batch."""
+    return cursor_of(row.created_at, row.id)
+
+
+def cursor_of(moment: datetime, identity: UUID) -> str:
+    """The opaque place behind the row of this moment and id."""
+    place = json.dumps([moment.isoformat(), str(identity)]).encode()
     return base64.urlsafe_b64encode(place).decode().rstrip("=")
 
 
@@ -58,3 +64,25 @@ def page(where: JobFilter, limit: int, cursor: str | None) -> Select[Any]:
         created_at, job_id = place(cursor)
         chosen = chosen.where(tuple_(row.created_at, row.id) < tuple_(created_at, job_id))
     return chosen
+
+
+def batch_page(where: BatchFilter, limit: int, cursor: str | None) -> Select[Any]:
+    """One batch more than `limit`, each with its jobs in input order."""
+    row, member = BATCHES.c, JOBS.c
+    chosen = select(row.id).order_by(row.created_at.desc(), row.id.desc()).limit(limit + 1)
+    asked = {member.project_id: where.project_id, member.job_type: where.job_type}
+    alike = [column == wanted for column, wanted in asked.items() if wanted is not None]
+    if alike:
+        chosen = chosen.where(exists().where(member.batch_id == row.id, *alike))
+    if where.owner is not None:
+        chosen = chosen.where(row.owner == where.owner)
+    if where.status is not None:
+        chosen = chosen.where(batches.stands(where.status))
+    if where.since is not None:
+        chosen = chosen.where(row.created_at >= where.since)
+    if where.until is not None:
+        chosen = chosen.where(row.created_at < where.until)
+    if cursor is not None:
+        chosen = chosen.where(tuple_(row.created_at, row.id) < tuple_(*place(cursor)))
+    order = (row.created_at.desc(), row.id.desc(), member.batch_index)
+    return batches.WITH_JOBS.where(row.id.in_(chosen.scalar_subquery())).order_by(*order)

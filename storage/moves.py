@@ -4,6 +4,7 @@
          event   AS (INSERT … FROM moved),  attempt AS (INSERT … FROM moved),
          fate    AS (SELECT whether the picture of the facts is to be looked for),  fact AS (UPDATE … FROM fate),
          ledger  AS (INSERT … FROM moved or always),  cache AS (INSERT … FROM moved),  batch AS (UPDATE … FROM moved),
+         told    AS (INSERT … FROM moved, at an end),
          freed   AS (DELETE the flight that it led),  woken AS (UPDATE who waited for it)
     SELECT * FROM moved
 
@@ -26,7 +27,7 @@ from imagegen.money import COSTS
 from imagegen.moves import AMENDING, ANSWERS, REOPENING, SLOT_ENDS, target_of
 from imagegen.records import Move
 from imagegen.states import LIVE, MOVES, TERMINAL, BatchStatus, MoveName, Stage, failure_stage
-from storage import attempts, cache, events, flights, ledger, pauses
+from storage import attempts, cache, events, flights, ledger, outbox, pauses
 from storage.events import AT
 from storage.money import committed
 from storage.rows import CACHED
@@ -265,6 +266,8 @@ def statement(of: Shape) -> Select[Any]:
         parts.append(ledger.enter(rows, JOB_ID).cte("ledger"))
     if of.picture:
         parts.append(_bought_picture(rows).cte("cache"))
+    if of.ends or of.name is MoveName.REPLACE:
+        parts.append(outbox.tell_job(rows, replaced=of.name is MoveName.REPLACE).cte("told"))
     if of.name in REOPENING:
         reopened = {"status": BatchStatus.RUNNING.value, "completed_at": null(), "run": BATCHES.c.run + 1}
         parts.append(update(BATCHES).where(BATCHES.c.id.in_(select(rows.c.batch_id))).values(reopened).cte("batch"))

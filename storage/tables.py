@@ -6,6 +6,7 @@
     imagegen_batches        imagegen_cache (fingerprint → blob)        imagegen_styles (id → capsule)
 
     imagegen_pace (limit → next slot)        imagegen_pauses (what is paused)
+    imagegen_deliveries (what is to be told of an end, to whom): `storage.tables_outbox`
 
 Money is `numeric(14,6)` US dollars, times `timestamptz`, sizes pixels or bytes. Rows are written and read with
 SQLAlchemy Core on the classes' `__table__`.
@@ -263,10 +264,14 @@ class PauseRow(Row, table=True):
 
 
 class StyleRow(Row, table=True):
-    """A stored style capsule: `body` is the capsule's JSON, `sha256` the digest of its canonical form."""
+    """A stored style capsule: `body` is the capsule's JSON, `sha256` the digest of its canonical form.
+
+    An empty `owner` makes it everybody's.
+    """
 
     __tablename__ = "imagegen_styles"
 
+    owner: str = Field(sa_type=TEXT, primary_key=True)
     id: str = Field(sa_type=TEXT, primary_key=True)
     sha256: str = Field(sa_type=TEXT)
     body: dict[str, Any] = Field(sa_type=JSON)

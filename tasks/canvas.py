@@ -19,13 +19,15 @@ from uuid import UUID
 from celery import Celery, Task, chain, chord, group
 from celery.canvas import Signature, maybe_signature
 from kombu.connection import Connection
+from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
 from imagegen import policies
-from imagegen.errors import PartUnavailable
+from imagegen.errors import InvalidRequest, PartUnavailable
 from imagegen.jobs import Batch, Job
 from imagegen.outcomes import Advance, Finish, Outcome, Park
 from imagegen.ports import Clock
+from imagegen.ports_deliveries import Due
 from imagegen.states import Stage, Status
 
 log = logging.getLogger(__name__)
@@ -128,6 +130,20 @@ class CeleryHints:
 
     def collect(self, attempt_id: UUID) -> None:
         self._publish(self.app.signature("imagegen.collect", args=(str(attempt_id),), immutable=True))
+
+    def deliveries(self, due: Sequence[Due]) -> None:
+        handed = [[str(one.id), one.number] for one in due]
+        self._publish(self.app.signature("imagegen.deliver", args=(handed,), immutable=True))
+
+    def notify(self, task: Mapping[str, str], task_id: str, document: Mapping[str, Any]) -> None:
+        """To whatever worker of the caller's takes from that queue of this broker; nothing of ours goes with it."""
+        queue = task["queue"]
+        if queue in self.app.amqp.queues:
+            raise InvalidRequest.of("notifyTask.queue", f"{queue} is one of imagegen's own", "Name a queue of yours.")
+        # As an object, because a name would have to be one of our own queues.
+        to = Queue(queue)  # type: ignore[no-untyped-call]
+        message = self.app.signature(task["name"], kwargs={"document": dict(document)})
+        self._publish(message.set(queue=to, task_id=task_id, ignore_result=True, priority=0))
 
     def crowded(self) -> frozenset[Stage]:
         """By the broker's own count of messages (on Redis those of all priorities); none while it is away."""

@@ -13,6 +13,10 @@ from tasks.wiring import build
 class ImagegenCelery(Celery):
     """Celery with `services`: everything a task or a command works with, built at first use in each process."""
 
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Our tasks are ours alone: no other application in the same process is given them."""
+        return super().task(*args, **{"shared": False, **options})
+
     @property
     def services(self) -> Services:
         """Raises `InvalidRequest` for wrong settings; connections are made when first needed."""

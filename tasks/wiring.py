@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
+import redis
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from imagegen import catalog, limits, policies
 from imagegen.clock import SystemClock
 from imagegen.embedded.instance import find_instance
+from imagegen.errors import PartUnavailable
 from imagegen.heartbeat import Heartbeat
 from imagegen.ports import Services
 from imagegen.providers.registry import build_providers
@@ -26,12 +31,16 @@ from storage.books import PostgresBooks
 from storage.breaker import RedisBreaker
 from storage.budgets import PostgresBudgets
 from storage.costs import PostgresCosts
+from storage.deliveries import PostgresDeliveries
 from storage.engine import Database
 from storage.jobs import PostgresJobs
 from storage.pauses import PostgresPauses
 from storage.styles import PostgresStyles
 from tasks.canvas import CeleryHints
 from tasks.results import CeleryResults
+
+CHECK_TOTAL = 2.0
+"""Seconds that Redis or the broker may take to say that it is there."""
 
 _building = threading.Lock()
 _built: dict[int, Services] = {}
@@ -74,6 +83,7 @@ def _services(app: Celery, told: Settings) -> Services:
         pauses=PostgresPauses(database),
         budgets=PostgresBudgets(database, emulated=not told.real),
         styles=PostgresStyles(database),
+        deliveries=PostgresDeliveries(database),
         blobs=open_blobs(
             told.storage,
             endpoint_url=told.s3_endpoint_url,
@@ -94,12 +104,47 @@ def _services(app: Celery, told: Settings) -> Services:
         deadline=timedelta(seconds=told.deadline),
         max_paid_attempts=told.max_paid_attempts,
         allow_hosts=told.allow_hosts,
+        signer=told.signer(),
         templates=None if told.templates is None else str(told.templates),
         storage_url=told.storage,
         watch=_watch(told),
         limits=limits.build(told.rate_limits, told.in_flight, models, told.real),
         heartbeat=Heartbeat(lambda held: jobs.renew(held, until=clock.now() + policies.LEASE)),
     )
+
+
+def part_checks(app: Celery) -> dict[str, Callable[[], None]]:
+    """What must answer before the HTTP door can serve; each raises `PartUnavailable` or `StorageError`.
+
+    The connections are their own, so that a busy pool never looks like a part that is away.
+    """
+    told = settings()
+    database = Database(told.database, told.database_schema, threads=1)
+    quick = {"socket_timeout": CHECK_TOTAL, "socket_connect_timeout": CHECK_TOTAL}
+    server = redis.Redis.from_url(told.redis, **quick)
+
+    def broker() -> None:
+        with _away("broker"), app.connection_for_write(connect_timeout=CHECK_TOTAL) as connection:
+            connection.ensure_connection(max_retries=1, timeout=CHECK_TOTAL)
+
+    def backend() -> None:
+        with _away("redis"):
+            server.ping()
+
+    return {
+        "postgres": database.check,
+        "redis": backend,
+        "broker": broker,
+        "storage": lambda: app.services.blobs.check(),
+    }
+
+
+@contextmanager
+def _away(part: str) -> Iterator[None]:
+    try:
+        yield
+    except (redis.RedisError, OperationalError, OSError) as error:
+        raise PartUnavailable(f"{part}: {error}", {"part": part}) from error
 
 
 def _watch(told: Settings) -> Watch:

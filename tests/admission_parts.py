@@ -17,7 +17,14 @@ from imagegen.states import Stage
 from imagegen.testing.alerts import MemoryAlerts
 from imagegen.testing.blobs import MemoryBlobs
 from imagegen.testing.costs import MemoryCosts
-from imagegen.testing.memory import ManualClock, MemoryBudgets, MemoryJobs, MemoryPauses, MemoryStyles
+from imagegen.testing.memory import (
+    ManualClock,
+    MemoryBudgets,
+    MemoryDeliveries,
+    MemoryJobs,
+    MemoryPauses,
+    MemoryStyles,
+)  # fmt: skip
 from imagegen.transport import Reply
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -30,6 +37,7 @@ class Web:
     def __init__(self, clock: ManualClock) -> None:
         self.pages: dict[str, Reply | ImagegenError] = {}
         self.asked: list[str] = []
+        self.pinned: list[tuple[str, ...]] = []
         self.slow = 0.0
         self._clock = clock
 
@@ -37,8 +45,9 @@ class Web:
         self.pages[url] = Reply(status, headers, body)
         return url
 
-    def call(self, method: str, url: str, *, total: float, max_bytes: int) -> Reply:
+    def call(self, method: str, url: str, *, total: float, max_bytes: int, addresses: Sequence[str]) -> Reply:
         assert method == "GET"
+        self.pinned.append(tuple(addresses))
         assert total > 0
         self.asked.append(url)
         self._clock.sleep(self.slow)
@@ -122,6 +131,7 @@ class World:
             "jobs": self.rows, "styles": self.styles, "blobs": self.blobs, "hints": self.hints, "clock": self.clock,
             "costs": MemoryCosts(self.rows), "books": None, "alerts": self.alerts,
             "pauses": MemoryPauses(self.rows), "budgets": MemoryBudgets(self.rows, emulated=True),
+            "deliveries": MemoryDeliveries(self.rows),
             "transport": self.web, "catalog": CATALOG, "breaker": None,
             "results": None, "emulated": True, "worker": "test",
             "providers": {"nanobanana": Shop("nanobanana", False), "gemini": Shop("gemini", True)},

@@ -14,11 +14,12 @@ from imagegen import money
 from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
 from imagegen.moves import UNTIMED
-from imagegen.ports import Budgets, Pauses
+from imagegen.ports import Budgets, Deliveries, Pauses
 from imagegen.records import Attempt, Claimed, Entry, Facts, Move, NewAttempt
 from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
-from imagegen.testing.memory import MemoryBudgets, MemoryJobs, MemoryPauses
+from imagegen.testing.memory import MemoryBudgets, MemoryDeliveries, MemoryJobs, MemoryPauses
 from storage.budgets import PostgresBudgets
+from storage.deliveries import PostgresDeliveries
 from storage.engine import Database
 from storage.jobs import PostgresJobs
 from storage.pauses import PostgresPauses
@@ -86,6 +87,11 @@ class Store(Protocol):
         """The pauses that these jobs keep."""
         ...
 
+    @property
+    def deliveries(self) -> Deliveries:
+        """The outbox of these jobs."""
+        ...
+
     def budgets(self, *, emulated: bool = False) -> Budgets:
         """The budgets of real money, or of emulated."""
         ...
@@ -109,6 +115,10 @@ class MemoryStore:
     def pauses(self) -> MemoryPauses:
         return MemoryPauses(self.jobs)
 
+    @property
+    def deliveries(self) -> MemoryDeliveries:
+        return MemoryDeliveries(self.jobs)
+
     def budgets(self, *, emulated: bool = False) -> MemoryBudgets:
         return MemoryBudgets(self.jobs, emulated=emulated)
 
@@ -130,6 +140,10 @@ class PostgresStore:
     @property
     def pauses(self) -> PostgresPauses:
         return PostgresPauses(self.database)
+
+    @property
+    def deliveries(self) -> PostgresDeliveries:
+        return PostgresDeliveries(self.database)
 
     def budgets(self, *, emulated: bool = False) -> PostgresBudgets:
         return PostgresBudgets(self.database, emulated=emulated)

@@ -18,6 +18,7 @@ from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
 from imagegen.outcomes import Advance, Finish, Lost, Outcome, Park
 from imagegen.ports import Services
+from imagegen.ports_deliveries import Due
 from imagegen.providers.base import Accepted, Delivered, Order, Progress, Ready, Rejected, Submission, Unknown
 from imagegen.records import Move
 from imagegen.states import MoveName, Stage, Status
@@ -199,6 +200,8 @@ class Heard:
         self.withdrawn: list[str] = []
         self.collects: list[UUID] = []
         self.full: frozenset[Stage] = frozenset()
+        self.due: list[Due] = []
+        self.notified: list[tuple[Mapping[str, str], str, Mapping[str, Any]]] = []
 
     def jobs(self, jobs: Iterable[Job]) -> None:
         self.hints += [job.id for job in jobs]
@@ -211,6 +214,12 @@ class Heard:
 
     def collect(self, attempt_id: UUID) -> None:
         self.collects.append(attempt_id)
+
+    def deliveries(self, due: Sequence[Due]) -> None:
+        self.due += due
+
+    def notify(self, task: Mapping[str, str], task_id: str, document: Mapping[str, Any]) -> None:
+        self.notified.append((task, task_id, document))
 
     def crowded(self) -> frozenset[Stage]:
         return self.full
@@ -247,6 +256,7 @@ class World:
         self.services = Services(
             **cast(Any, {
                 "jobs": self.jobs, "costs": None, "books": None, "alerts": None, "pauses": store.pauses,
+                "deliveries": store.deliveries,
                 "budgets": store.budgets(emulated=True), "styles": MemoryStyles(), "blobs": self.blobs,
                 "breaker": self.breaker, "hints": self.heard, "results": self.redis, "transport": self.web,
                 "catalog": CATALOG,

@@ -1,44 +1,50 @@
-"""What the HTTP door serves today: the pictures of a local store, providers' callbacks, and whether it lives."""
+"""The HTTP door as one application: jobs, batches, styles, inputs behind the gate; files, callbacks, health open."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
+from imagegen.api import batches, files, health, inputs, jobs, styles
+from imagegen.api.access import House
+from imagegen.api.openapi import describe
+from imagegen.api.problems import answer_problems
+from imagegen.api.setup import Setup
 from imagegen.api.webhooks import inbound
-from imagegen.errors import NotFound, StorageError
-from imagegen.layout import INPUTS, PUBLIC_PREFIX
 from imagegen.ports import Services
 
-SERVED = (PUBLIC_PREFIX, INPUTS)
-"""Key prefixes a reader may ask for. Published keys end in a job id, inputs in their digest: neither is guessed."""
+LOCKED = Setup()
+"""Nobody gets in: there is nothing to check a token with."""
+EXPOSED = ["Location", "Retry-After", "Preference-Applied"]
+"""Headers of answers that a page of another origin may read."""
 
 
-def create_app(services: Callable[[], Services]) -> FastAPI:
-    """The application over services that are built at the first request."""
-    app = FastAPI(title="imagegen", docs_url="/docs", redoc_url=None)
+def create_app(services: Callable[[], Services], setup: Setup = LOCKED) -> FastAPI:
+    """The application over services that are built at the first request. Without a `setup` nobody gets in."""
+    house = House(services, setup)
 
-    @app.get("/health")
-    def health() -> dict[str, str]:
-        """Answers while the process lives; it asks no other part."""
-        return {"status": "ok"}
+    @asynccontextmanager
+    async def living(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(house.afterwards.close)
 
-    @app.get("/files/{key:path}")
-    def file(key: str) -> Response:
-        """A published picture, thumbnail or input. Originals and attempts are never served."""
-        if not key.startswith(SERVED):
-            raise HTTPException(404)
-        blobs = services().blobs
-        try:
-            info = blobs.head(key)
-            if info is None:
-                raise HTTPException(404)
-            data = blobs.get(key)
-        except (NotFound, StorageError) as error:
-            raise HTTPException(404) from error
-        headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-        return Response(data, media_type=info.content_type, headers=headers)
-
-    app.include_router(inbound(services))
+    app = FastAPI(title="imagegen", version="1", docs_url="/docs", redoc_url=None, lifespan=living)
+    app.state.house = house
+    for part in (jobs, batches, styles, inputs, health, files):
+        app.include_router(part.router)
+    app.include_router(inbound(services), include_in_schema=False)
+    answer_problems(app)
+    describe(app)
+    if setup.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=setup.origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Last-Event-ID"],
+            expose_headers=EXPOSED,
+        )
     return app

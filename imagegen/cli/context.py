@@ -82,6 +82,14 @@ def retrying() -> Any:
     return importlib.import_module("imagegen.retrying")
 
 
+def tokens() -> Any:
+    """`imagegen.api.tokens`, by name: it needs the extra `api`. Raises `NotServed` without."""
+    try:
+        return importlib.import_module("imagegen.api.tokens")
+    except ModuleNotFoundError as error:
+        raise NotServed("tokens need the HTTP door's packages: pip install 'imagegen-celery[api]'") from error
+
+
 def estimating() -> Any:
     """`imagegen.estimating`, by name for the same reason."""
     return importlib.import_module("imagegen.estimating")

@@ -12,6 +12,7 @@ from imagegen.cli.budgets import budgets
 from imagegen.cli.cache import cache
 from imagegen.cli.cancel_retry import cancel_jobs, retry_jobs
 from imagegen.cli.costs import costs
+from imagegen.cli.deliveries import deliveries
 from imagegen.cli.demo import demo
 from imagegen.cli.doctor import doctor
 from imagegen.cli.emulator import emulator
@@ -22,6 +23,7 @@ from imagegen.cli.providers import providers
 from imagegen.cli.show import list_jobs, show, watch
 from imagegen.cli.styles import styles
 from imagegen.cli.submit import batch, submit
+from imagegen.cli.token import token
 from imagegen.cli.up import up
 from imagegen.errors import ImagegenError, InvalidRequest
 
@@ -69,9 +71,8 @@ def imagegen() -> None:
 
 
 for _command in (
-    up, demo, submit, batch, show, watch, list_jobs, cancel_jobs, retry_jobs, pause, resume, providers, styles, config,
-    budgets, migrate, bucket, emulator, costs, doctor, alerts,
-    cache,
+    up, demo, submit, batch, show, watch, list_jobs, cancel_jobs, retry_jobs, pause, resume, budgets, costs, cache,
+    providers, styles, deliveries, token, doctor, alerts, config, migrate, bucket, emulator,
 ):  # fmt: skip
     imagegen.add_command(_command)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +20,7 @@ import click
 
 from imagegen import catalog, limits
 from imagegen.cli.output import emit_error, exit_code
+from imagegen.cli.token import mint_here
 from imagegen.embedded.addresses import HOST, choose_port, free_port
 from imagegen.embedded.application import (
     PAYING_GRACE,
@@ -39,9 +41,9 @@ from imagegen.embedded.instance import Instance, publish, withdraw
 from imagegen.embedded.postgres import Postgres
 from imagegen.embedded.redis import redis_child
 from imagegen.embedded.supervisor import Supervisor, to_stderr
-from imagegen.errors import ImagegenError, PartUnavailable
+from imagegen.errors import ImagegenError, InvalidRequest, PartUnavailable
 from imagegen.settings import Settings
-from imagegen.settings_rules import DEVELOPMENT_SECRET
+from imagegen.settings_rules import DEVELOPMENT_SECRET, access_problems
 from imagegen.settings_values import mask_url
 
 WORKERS = (
@@ -52,6 +54,8 @@ WORKERS = (
 )
 """One worker per kind of work, so that none waits behind another. IMAGEGEN_CONCURRENCY changes the first's."""
 API_PORT, FLOWER_PORT = 8000, 5555
+TOKEN_LIFE = timedelta(days=30)
+"""How long the service token that a development `up` prints holds."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ def running(plan: Plan, options: Options = Options()) -> Iterator[Running]:
     told = plan.settings
     limits.build(told.rate_limits, told.in_flight, catalog.load(told.prices_file), told.real)
     app_root = application_root(plan.cwd)
+    if options.api and has_api(app_root):
+        _check_access(told)
     home = Home(plan.settings.home)
     lock = HomeLock(home)
     lock.acquire()
@@ -111,6 +117,14 @@ def running(plan: Plan, options: Options = Options()) -> Iterator[Running]:
         instance = Instance(str(home.path), os.getpid(), _addresses(joined, places), env)
         publish(home, instance)
         yield Running(instance, supervisor)
+
+
+def _check_access(settings: Settings) -> None:
+    """In development a secret is made where none is told."""
+    made = settings.environment == "development" and settings.jwt_secret is None
+    problems = [] if made else access_problems(settings)
+    if problems:
+        raise InvalidRequest.from_problems(problems)
 
 
 def _start_parts(plan: Plan, options: Options, home: Home, supervisor: Supervisor, app_root: Path) -> Places:
@@ -221,12 +235,17 @@ def _addresses(joined: Settings, places: Places) -> dict[str, str]:
 
 
 def address_lines(addresses: Mapping[str, str], settings: Settings) -> Iterator[str]:
-    """`NAME ADDRESS` for each part; where money is real, `provider NAME REAL` for each provider."""
+    """`NAME ADDRESS` for each part; where money is real, `provider NAME REAL` for each provider.
+
+    In development a service token follows the addresses.
+    """
     for name, address in addresses.items():
         if name == "provider" and settings.real:
             yield from (f"provider {provider} REAL" for provider in settings.provider_names)
         else:
             yield f"{name} {address}"
+    if "api" in addresses and settings.environment == "development" and settings.jwt_secret is not None:
+        yield f"token {mint_here(settings, 'default', service=True, ttl=TOKEN_LIFE)}"
 
 
 class _Stopped(BaseException):

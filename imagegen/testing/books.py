@@ -13,6 +13,7 @@ from uuid import UUID
 from imagegen import budgets, money, policies
 from imagegen.jobs import Batch, Job
 from imagegen.moves import names_picture
+from imagegen.outbox import Delivery
 from imagegen.records import Attempt, Budget, Cached, Entry, Event, Facts, NewAttempt, Settled
 
 _LEARNT = ("provider_job_id", "result_url", "blob_sha256", "usage", "actual", "error")
@@ -45,6 +46,7 @@ class Books:
     events: list[Event] = field(default_factory=list)
     ledger: list[Line] = field(default_factory=list)
     pictures: dict[tuple[str, bool], Cached] = field(default_factory=dict)
+    outbox: dict[UUID, Delivery] = field(default_factory=dict)
     budgets: dict[tuple[str, str, bool], tuple[Decimal, bool]] = field(default_factory=dict)
     bought: dict[tuple[str, bool], datetime] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from imagegen import money
@@ -14,13 +14,15 @@ from imagegen.flights import LANDS, wakes_all
 from imagegen.jobs import Batch, Job
 from imagegen.moves import REOPENING, target_of
 from imagegen.pace import Kept, Taken
-from imagegen.records import Admitted, Claimed, Event, Held, JobFilter, Limit, Move, Polled
+from imagegen.records import Admitted, BatchFilter, Claimed, Event, Held, JobFilter, Limit, Move, Polled
 from imagegen.states import MOVES, BatchStatus, MoveName, Stage, Status
 from imagegen.testing import rules
 from imagegen.testing.books import Line
+from imagegen.testing.deliveries import tell_batch, tell_job
 from imagegen.testing.flights import Flights
 from imagegen.testing.leases import Leases
 
+Placed = TypeVar("Placed", Job, Batch)
 _OPEN = {BatchStatus.QUEUED, BatchStatus.RUNNING}
 
 
@@ -67,18 +69,19 @@ class MemoryJobs(Leases, Flights):
         by_id = self.batches.get(new.id) if isinstance(new, Batch) else self.jobs.get(new.id)
         return by_id or next(same_key, None)
 
-    def get(self, job_id: UUID) -> Job:
-        if job_id not in self.jobs:
+    def get(self, job_id: UUID, *, owner: str | None = None) -> Job:
+        job = self.jobs.get(job_id)
+        if job is None or owner not in {None, job.owner}:
             raise NotFound(f"no job {job_id}")
-        return self.jobs[job_id]
+        return job
 
     def _members(self, batch_id: UUID) -> list[Job]:
         members = (job for job in self.jobs.values() if job.batch_id == batch_id)
         return sorted(members, key=lambda job: job.batch_index or 0)
 
-    def get_batch(self, batch_id: UUID) -> tuple[Batch, Sequence[Job]]:
+    def get_batch(self, batch_id: UUID, *, owner: str | None = None) -> tuple[Batch, Sequence[Job]]:
         with self._lock:
-            if batch_id not in self.batches:
+            if batch_id not in self.batches or owner not in {None, self.batches[batch_id].owner}:
                 raise NotFound(f"no batch {batch_id}")
             batch, members = self.batches[batch_id], self._members(batch_id)
             if batch.status is BatchStatus.QUEUED and any(
@@ -88,17 +91,29 @@ class MemoryJobs(Leases, Flights):
             return batch, members
 
     def list(self, where: JobFilter, *, limit: int = 50, cursor: str | None = None) -> tuple[Sequence[Job], str | None]:
-        last = None if cursor is None else self._last(cursor)
+        last = None if cursor is None else self._last(cursor, self.jobs)
         with self._lock:
             found = [job for job in self.jobs.values() if rules.matches(job, where)]
         found.sort(key=rules.place, reverse=True)
         rest = [job for job in found if last is None or rules.place(job) < rules.place(last)]
         return rest[:limit], str(rest[limit - 1].id) if len(rest) > limit else None
 
-    def _last(self, cursor: str) -> Job:
-        """The job that ended the page before: its place holds though it may not match any more."""
+    def list_batches(
+        self, where: BatchFilter, *, limit: int = 50, cursor: str | None = None
+    ) -> tuple[Sequence[tuple[Batch, Sequence[Job]]], str | None]:
+        last = None if cursor is None else self._last(cursor, self.batches)
+        found = [pair for pair in map(self.get_batch, [*self.batches]) if rules.matches_batch(*pair, where)]
+        found.sort(key=lambda pair: rules.place(pair[0]), reverse=True)
+        rest = [pair for pair in found if last is None or rules.place(pair[0]) < rules.place(last)]
+        return rest[:limit], str(rest[limit - 1][0].id) if len(rest) > limit else None
+
+    def ended(self, job_ids: Sequence[UUID]) -> Sequence[UUID]:
+        return [job_id for job_id in job_ids if job_id in self.jobs and self.jobs[job_id].terminal]
+
+    def _last(self, cursor: str, rows: Mapping[UUID, Placed]) -> Placed:
+        """What ended the page before: its place holds though it may not match any more."""
         try:
-            return self.jobs[UUID(cursor)]
+            return rows[UUID(cursor)]
         except (ValueError, KeyError):
             raise InvalidRequest.of(
                 "cursor", "is not one of ours", "Send `nextCursor` as it is, or leave it out."
@@ -182,6 +197,8 @@ class MemoryJobs(Leases, Flights):
         if move.name in LANDS:
             self._land(job, move.at, wakes_all(move))
         self._event(moved, move.name.value, move.at, move.cause, move.worker, move.detail)
+        if moved.terminal and (not job.terminal or move.name is MoveName.REPLACE):
+            tell_job(self, moved, move.name, move.at)
         picture = move.detail.get("picture") if move.name is MoveName.COMPLETE else None
         if picture and moved.blob_sha256 and not (moved.placeholder or moved.cache_hit):
             self._remember(moved, moved.blob_sha256, moved.blob_content_type or "", picture, move.at)
@@ -271,6 +288,7 @@ class MemoryJobs(Leases, Flights):
             else:
                 status = BatchStatus.CANCELLED if ends == {Status.CANCELLED} else BatchStatus.FAILED
             self.batches[batch_id] = replace(batch, status=status, completed_at=at)
+            tell_batch(self, self.batches[batch_id], self._members(batch_id), at)
             return self.batches[batch_id]
 
     def _closable(self, batch: Batch) -> bool:

@@ -1,4 +1,4 @@
-"""The ports `Jobs`, `Pauses`, `Budgets`, `Styles`, `Clock` in memory, for tests: the promises of the real parts.
+"""The ports `Jobs`, `Deliveries`, `Pauses`, `Budgets`, `Styles`, `Clock` in memory, for tests: promises as of the real.
 
 What a process holds here is gone with it; the contract suite runs the same tests on this and on PostgreSQL.
 """
@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from imagegen.contracts import Style
 from imagegen.errors import NotFound
 from imagegen.testing.budgets import MemoryBudgets
+from imagegen.testing.deliveries import MemoryDeliveries
 from imagegen.testing.jobs import MemoryJobs
 from imagegen.testing.pauses import MemoryPauses
 
-__all__ = ["ManualClock", "MemoryBudgets", "MemoryJobs", "MemoryPauses", "MemoryStyles"]
+__all__ = ["ManualClock", "MemoryBudgets", "MemoryDeliveries", "MemoryJobs", "MemoryPauses", "MemoryStyles"]
 
 
 class ManualClock:
@@ -41,15 +42,18 @@ class MemoryStyles:
     """Stored style capsules in memory."""
 
     def __init__(self) -> None:
-        self._styles: dict[str, Style] = {}
+        self._styles: dict[tuple[str | None, str], Style] = {}
 
-    def put(self, style_id: str, style: Style, *, at: datetime) -> None:
-        self._styles[style_id] = style
+    def put(self, style_id: str, style: Style, *, at: datetime, owner: str | None = None) -> None:
+        self._styles[owner, style_id] = style
 
-    def get(self, style_id: str) -> Style:
-        if style_id not in self._styles:
+    def get(self, style_id: str, *, owner: str | None = None) -> Style:
+        found = dict(self.list(owner=owner))
+        if style_id not in found:
             raise NotFound(f"no style {style_id!r}")
-        return self._styles[style_id]
+        return found[style_id]
 
-    def list(self) -> Sequence[tuple[str, Style]]:
-        return sorted(self._styles.items())
+    def list(self, *, owner: str | None = None) -> Sequence[tuple[str, Style]]:
+        shared = {style_id: style for (whose, style_id), style in self._styles.items() if whose is None}
+        own = {style_id: style for (whose, style_id), style in self._styles.items() if whose == owner}
+        return sorted((shared | own).items(), key=lambda entry: entry[0])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from imagegen import policies
-from imagegen.jobs import Job
+from imagegen.jobs import Batch, Job
 from imagegen.moves import AMENDING, ANSWERS, ENDS_AT_DEADLINE, REOPENING, SLOT_ENDS
-from imagegen.records import Facts, JobFilter, Move, Polled
+from imagegen.records import BatchFilter, Facts, JobFilter, Move, Polled
 from imagegen.states import TERMINAL, MoveName, Stage, Status, failure_stage
 
 _PACED = ("pace", "in_flight")
@@ -43,9 +43,20 @@ def matches(job: Job, where: JobFilter) -> bool:
     )
 
 
-def place(job: Job) -> tuple[datetime, UUID]:
+def matches_batch(batch: Batch, jobs: Sequence[Job], where: BatchFilter) -> bool:
+    """Whether the filter lets the batch through."""
+    return (
+        where.owner in {None, batch.owner}
+        and where.status in {None, batch.status.value}
+        and any(where.project_id in {None, job.project_id} and where.job_type in {None, job.job_type} for job in jobs)
+        and (where.since is None or batch.created_at >= where.since)
+        and (where.until is None or batch.created_at < where.until)
+    )
+
+
+def place(row: Job | Batch) -> tuple[datetime, UUID]:
     """Where it stands in lists, which show the newest first."""
-    return job.created_at, job.id
+    return row.created_at, row.id
 
 
 def at_or_before(job: Job, at: datetime) -> bool:

@@ -147,7 +147,8 @@ def waited(client: CeleryClient, job: Job) -> Job:
 def test_it_says_where_everything_is(up: Up) -> None:
     """A line NAME ADDRESS for every part and then one that begins with `ready`; another command finds it; no charge."""
     *addresses, ready = up.lines
-    assert [line.split(" ")[0] for line in addresses] == ["postgres", "redis", "storage", "provider", "api", "flower"]
+    names = ["postgres", "redis", "storage", "provider", "api", "flower", "token"]
+    assert [line.split(" ")[0] for line in addresses] == names
     assert all(address for _, _, address in (line.partition(" ") for line in addresses))
     assert ready.startswith("ready")
     assert cli("list", "--json", home=up.home).json == {"items": [], "nextCursor": None}

@@ -33,7 +33,7 @@ def test_the_books_balance_after_real_work(system: System) -> None:
     bought = [system.client.generate(prompt, provider=name, **fields) for name in ("nanobanana", "gemini")]
     batch = system.client.batch(["Ada", "Bo"], **fields)
     no = system.client.generate(refused, provider="gemini", **fields)
-    late = system.client.generate(words("later"), scheduled_at="2999-01-01T00:00:00Z", **fields)
+    late = system.client.generate(words("later"), scheduled_at="2030-01-01T00:00:00Z", **fields)
     system.client.cancel(late)
     done = [system.client.wait(one, timeout=60) for one in bought]
     assert [one.status for one in done] == ["completed", "completed"]

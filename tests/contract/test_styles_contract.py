@@ -65,3 +65,16 @@ def test_the_row_tells_digest_and_times(database: Database) -> None:
     shelf.put("dated", NOIR, at=at(7))
     (row,) = database.run(select(STYLES).where(STYLES.c.id == "dated"))
     assert (row["sha256"], row["created_at"], row["updated_at"]) == (style_sha256(NOIR), at(0), at(7))
+
+
+def test_an_owners_own_hides_everybodys(styles: Styles) -> None:
+    """Everybody's capsules are there for all; an owner's own of the same id for that owner alone."""
+    own = NOIR.model_copy(update={"name": "Own"})
+    styles.put("noir", NOIR, at=at(0))
+    styles.put("noir", own, at=at(1), owner="ada")
+    styles.put("mine", own, at=at(1), owner="ada")
+    assert [styles.get("noir", owner=one) for one in (None, "ada", "bob")] == [NOIR, own, NOIR]
+    assert list(styles.list(owner="ada")) == [("mine", own), ("noir", own)]
+    assert list(styles.list(owner="bob")) == list(styles.list()) == [("noir", NOIR)]
+    with pytest.raises(NotFound):
+        styles.get("mine", owner="bob")

@@ -293,7 +293,8 @@ def test_styles_keep_their_references(ward: Ward) -> None:
     ward.put(layout.input_key(sha256))
     body = f'{{"name": "noir", "references": ["input:{sha256}"]}}'
     ward.sql(
-        "INSERT INTO imagegen_styles VALUES ('noir', '', CAST(:body AS jsonb), now(), now()) ON CONFLICT DO NOTHING",
+        "INSERT INTO imagegen_styles (owner, id, sha256, body, created_at, updated_at) "
+        "VALUES ('', 'noir', '', CAST(:body AS jsonb), now(), now()) ON CONFLICT DO NOTHING",
         body=body,
     )
     assert ("orphan-object", layout.input_key(sha256)) not in ward.found()

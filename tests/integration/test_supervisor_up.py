@@ -70,6 +70,7 @@ def test_from_start_to_stop(folder: Path) -> None:
         "provider",
         "api",
         "flower",
+        "token",
         "ready;",
     ]
     instance = find_instance(folder / "home")

@@ -137,11 +137,24 @@ def test_a_batch_with_one_bad_member_is_refused_whole(world: World) -> None:
     assert world.hints.heard == []
 
 
-def test_a_batch_says_once_what_is_not_supported(world: World) -> None:
+def test_a_batch_says_once_whom_it_cannot_tell(world: World) -> None:
     """The batch's own callback is refused under its own name."""
     with pytest.raises(InvalidRequest) as error:
         admit_four(world, {**BATCH, "callbackUrl": "https://a.example/hook"})
-    assert problems(error) == {"callbackUrl": "is not supported by this release"}
+    assert problems(error) == {"callbackUrl": "cannot be told: webhooks are not signed here"}
+
+
+def test_whom_a_batch_tells_is_part_of_it(world: World) -> None:
+    """Its targets are kept in its row; the same key with another target is a conflict, with the same one it is not."""
+    task = {"name": "shop.pictures", "queue": "shop"}
+    body = {**BATCH, "idempotencyKey": "once", "notifyTask": task}
+    first = admit_four(world, body)
+    assert first.batch is not None
+    assert (first.batch.notify_task, first.batch.callback_url) == (task, None)
+    assert not admit_four(world, body).created
+    for other in ({**body, "notifyTask": {**task, "queue": "other"}}, {**BATCH, "idempotencyKey": "once"}):
+        with pytest.raises(IdempotencyConflict):
+            admit_four(world, other)
 
 
 def test_members_of_a_batch_may_be_due_at_different_times(world: World) -> None:

@@ -211,7 +211,6 @@ def test_a_dead_broker_is_told_with_the_id(client: CeleryClient, wire: PaperWire
     "ask",
     [
         lambda client: client.costs(by="day"),
-        lambda client: client.verify_webhook(b"{}", {}),
     ],
 )
 def test_what_this_door_cannot_do_names_another(client: CeleryClient, ask: Any) -> None:

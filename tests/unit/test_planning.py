@@ -212,7 +212,7 @@ def test_reference_pictures_shape_the_fingerprint(world: World) -> None:
 def test_every_problem_is_told_at_once(world: World) -> None:
     """One answer names all that is wrong, whatever kind it is."""
     body = {
-        **FOX, "callbackUrl": "https://a.example/hook", "notifyTask": {"name": "n", "queue": "q"},
+        **FOX, "callbackUrl": "https://a.example/hook", "notifyTask": {"name": "celery.chord", "queue": "q"},
         "metadata": {"a": "x" * 20_000}, "visualStyleCapsuleId": "none", "model": "dall-e",
         "referenceImages": [stored(world), f"job:{uuid4()}", "https://127.0.0.1/x"],
     }  # fmt: skip
@@ -220,10 +220,11 @@ def test_every_problem_is_told_at_once(world: World) -> None:
         plan(world, body)
     found = problems(error)
     assert set(found) == {
-        "callbackUrl", "notifyTask", "metadata", "visualStyleCapsuleId", "model", "referenceImages.1",
+        "callbackUrl", "notifyTask.name", "metadata", "visualStyleCapsuleId", "model", "referenceImages.1",
         "referenceImages.2",
     }  # fmt: skip
-    assert found["callbackUrl"] == found["notifyTask"] == "is not supported by this release"
+    assert found["callbackUrl"] == "cannot be told: webhooks are not signed here"
+    assert found["notifyTask.name"] == "is no task of yours"
     assert found["metadata"].startswith("has 2")
 
 

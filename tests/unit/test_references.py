@@ -12,9 +12,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from imagegen.errors import InvalidRequest, NotFound, PartUnavailable, StorageError, Temporary
+from imagegen.guard import checked_address, system_lookup
 from imagegen.inputs import MAX_INPUT_BYTES, Door, input_ref, store_input
 from imagegen.jobs import Job
-from imagegen.references import Input, Resolver, check_address, check_reachable, order, system_lookup, to_provider
+from imagegen.references import Input, Resolver, check_reachable, order, to_provider
 from imagegen.states import Stage, Status
 from tests.admission_parts import NOW, Shop, World
 from tests.drawings import a_file
@@ -184,7 +185,7 @@ def test_allowed_hosts_and_networks_are_exempt(world: World, url: str, allowed: 
 
 def test_a_literal_address_needs_no_name_service() -> None:
     """An IP address in a URL is checked as it is."""
-    check_address("https://93.184.216.34/a.png", "mask", (), lookup=lambda host: pytest.fail(f"looked up {host}"))
+    checked_address("https://93.184.216.34/a.png", "mask", (), lookup=lambda host: pytest.fail(f"looked up {host}"))
     assert system_lookup("127.0.0.1")[0] == "127.0.0.1"
 
 

@@ -228,7 +228,7 @@ def test_production_refuses_toys(tmp_path: Path) -> None:
     assert refusal({**EXTERNAL, "USE_REAL_IMAGE": "false"}, tmp_path) == [
         ("USE_REAL_IMAGE", "production refuses the emulator")
     ]
-    assert refusal({**PRODUCTION, "IMAGEGEN_JWT_SECRET": f"{DEVELOPMENT_SECRET}x"}, tmp_path) == [
+    assert refusal({**PRODUCTION, "IMAGEGEN_JWT_SECRET": DEVELOPMENT_SECRET + "x" * 32}, tmp_path) == [
         ("IMAGEGEN_JWT_SECRET", "is a development secret")
     ]
     Settings.load({**EXTERNAL, "USE_REAL_IMAGE": "false", "IMAGEGEN_ENV": "development"}, tmp_path).check()

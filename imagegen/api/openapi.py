@@ -1,0 +1,114 @@
+"""What the served OpenAPI says of bodies and refusals, which the routes read themselves."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
+
+from imagegen.api.problems import MEDIA_TYPE, Problem
+from imagegen.contracts import BatchRequest, ImageRequest, Style, Wire
+
+Item = TypeVar("Item", bound=BaseModel)
+REFS = "#/components/schemas/{model}"
+
+CHARACTER = {"name": "Mara", "description": "a lighthouse keeper in her sixties", "outfit": "yellow oilskins"}
+IMAGE_EXAMPLES = {
+    "prompt": {
+        "summary": "A picture of a prompt",
+        "value": {"prompt": "a red fox in fresh snow", "width": 1024, "height": 1024},
+    },
+    "character": {
+        "summary": "A character's master asset",
+        "value": {"character": CHARACTER, "projectId": "harbour"},
+    },
+    "frame": {
+        "summary": "A frame of a stored style",
+        "value": {
+            "prompt": "Mara lights the lamp",
+            "jobType": "start_frame",
+            "projectId": "harbour",
+            "sceneId": "1",
+            "shotId": "3",
+            "style": {"name": "Noir", "modifiers": ["film grain"]},
+        },
+    },
+}
+BATCH_EXAMPLES = {
+    "characters": {
+        "summary": "Two characters",
+        "value": {"characters": [CHARACTER, {"name": "Tom"}], "projectId": "harbour"},
+    },
+    "requests": {
+        "summary": "Two requests",
+        "value": {"requests": [{"prompt": "a fox"}, {"prompt": "a cat", "seed": 7}]},
+    },
+}
+STYLE_EXAMPLES = {
+    "noir": {"value": {"name": "Noir", "modifiers": ["film grain"], "palette": ["#101010"], "avoid": ["colour"]}}
+}
+REFUSALS = {
+    400: "Malformed JSON, or a body that broke off",
+    401: "No token that holds",
+    402: "It costs money once more, and nobody said it may; or more than a budget has",
+    403: "The token does not allow it",
+    404: "No such thing, or not this caller's",
+    408: "The body came too slowly",
+    409: "How it stands does not allow it, or the idempotency key has another body",
+    413: "The body is too large",
+    415: "Another media type",
+    422: "The request is wrong: see `problems`",
+    429: "Too many requests: see Retry-After",
+    503: "A part is away: see Retry-After",
+}
+EVERYWHERE = {401, 422, 429, 503}
+
+
+class RetryRequest(Wire):
+    """How a failed job goes on. `buy`: pay once more where its picture was, or may have been, charged and is lost."""
+
+    buy: bool = False
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list. `nextCursor` asks for the next one; null: there is none."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(alias="nextCursor")
+
+
+_BODIES: tuple[type[BaseModel], ...] = (ImageRequest, BatchRequest, Style, RetryRequest)
+
+
+def takes(model: type[BaseModel], examples: dict[str, Any] | None = None, *, required: bool = True) -> dict[str, Any]:
+    """A route's JSON body."""
+    content: dict[str, Any] = {"schema": {"$ref": REFS.format(model=model.__name__)}}
+    if examples:
+        content["examples"] = examples
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}
+
+
+def refuses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """A route's refusals: those named, and those that every route of the API has."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": REFS.format(model=Problem.__name__)}}}
+    return {
+        status: {"description": REFUSALS[status], "content": content} for status in sorted({*statuses, *EVERYWHERE})
+    }
+
+
+def describe(app: FastAPI) -> None:
+    """Adds the models that the routes read and answer by themselves to the application's OpenAPI."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = made()
+            _, models = models_json_schema(
+                [*((model, "validation") for model in _BODIES), (Problem, "serialization")], ref_template=REFS
+            )
+            document.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
+        return made()
+
+    app.openapi = openapi  # type: ignore[method-assign]

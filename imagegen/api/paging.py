@@ -1,0 +1,72 @@
+"""What all lists share: filters, page size, opaque cursors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+from pydantic import AwareDatetime, BeforeValidator
+
+from imagegen.api.access import listed_owner
+from imagegen.api.tokens import Caller
+from imagegen.checks import check_text
+from imagegen.contracts import JobType
+from imagegen.errors import InvalidRequest, Problem
+
+MAX_PAGE = 200
+
+Cursor = Annotated[str | None, Query(max_length=400, description="`nextCursor` of the page before, as it is.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+
+
+def _written(value: Any) -> Any:
+    """A bare number would be taken for seconds since 1970."""
+    if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+        raise ValueError("is no RFC 3339 time")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
+
+
+def known_query(*names: str) -> Callable[[Request], None]:
+    """A dependency that refuses any other query parameter: a misspelt filter must not show everything."""
+
+    def check(request: Request) -> None:
+        unknown = sorted(set(request.query_params) - {*names})
+        if unknown:
+            told = ", ".join(sorted(names))
+            problems: list[Problem] = [
+                {"field": name, "reason": "is no parameter of this list", "remedy": f"Send {told}."} for name in unknown
+            ]
+            raise InvalidRequest.from_problems(problems)
+
+    return check
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Query parameters of a list; the newest come first."""
+
+    type: Annotated[JobType | None, Query(description="Job type.")] = None
+    project: Annotated[str | None, Query(min_length=1, max_length=120)] = None
+    since: Annotated[Moment | None, Query(description="Made at or after this time, RFC 3339.")] = None
+    until: Annotated[Moment | None, Query(description="Made before this time, RFC 3339.")] = None
+    owner: Annotated[str | None, Query(min_length=1, max_length=120, description="For service tokens.")] = None
+    cursor: Cursor = None
+    limit: Limit = 50
+
+    def filters(self, caller: Caller) -> dict[str, Any]:
+        """The fields of a filter that jobs and batches have in common. Raises `InvalidRequest`, `Forbidden`."""
+        check_text({"project": self.project, "owner": self.owner, "cursor": self.cursor})
+        return {
+            "owner": listed_owner(self.owner, caller), "job_type": self.type.value if self.type else None,
+            "project_id": self.project, "since": self.since, "until": self.until,
+        }  # fmt: skip
+
+
+KNOWN_QUERY = Depends(known_query("status", *(field.name for field in fields(Listed))))
+"""For the routes that list by `Listed` and `status`."""

@@ -1,0 +1,167 @@
+"""Bearer tokens: who calls, proved by a signature (RFC 7519), and tokens made for development and for services.
+
+| token's `alg` | checked with |
+|---|---|
+| HS256 | the shared secret |
+| RS256, ES256, EdDSA, … | the issuer's published key of the token's `kid` |
+
+Each kind of key serves its own algorithms alone, so a published key is never taken for a shared secret, and `none` is
+nobody's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import jwt
+from jwt.types import Options
+from pydantic import SecretStr
+
+from imagegen.errors import ImagegenError, PartUnavailable, Unauthenticated
+from imagegen.transport import Reply
+
+SHARED = "HS256"
+PUBLISHED = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
+"""Algorithms of published keys: asymmetric ones alone."""
+LEEWAY = timedelta(seconds=10)
+"""How far the issuer's clock may be from ours."""
+MAX_TOKEN = 8 * 1024
+"""Characters of a token; more is no token of anybody's."""
+MAX_OWNER = 120
+"""Characters of an owner's name, as requests take them."""
+KEYS_LIFE, KEYS_PAUSE = 300.0, 30.0
+"""Seconds that published keys serve before they are read again; and, for an unknown `kid` or after a failure, at
+least between two readings."""
+KEYS_TOTAL, KEYS_BYTES = 5.0, 256 * 1024
+"""Seconds and bytes that the issuer's answer may take."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent a request: its owner name, and whether it acts for every owner."""
+
+    owner: str
+    service: bool = False
+
+    @property
+    def sees(self) -> str | None:
+        """The owner whose things it sees; None: everybody's."""
+        return None if self.service else self.owner
+
+
+@dataclass(frozen=True)
+class TokenRules:
+    """With what tokens are checked. Neither secret nor address: none holds."""
+
+    secret: SecretStr | None = None
+    jwks_url: str | None = None
+    audience: str | None = None
+
+
+class Fetch(Protocol):
+    """One bounded HTTP call: `imagegen.transport.Transport.call`."""
+
+    def __call__(self, method: str, url: str, *, total: float, max_bytes: int) -> Reply: ...
+
+
+@dataclass
+class Tokens:
+    """Reads tokens. Thread-safe. `fetch` reads the issuer's keys; `monotonic` counts seconds."""
+
+    rules: TokenRules
+    fetch: Fetch
+    monotonic: Callable[[], float]
+    _keys: Mapping[str | None, jwt.PyJWK] = field(default_factory=dict, init=False)
+    _read_at: float | None = field(default=None, init=False)
+    _tried_at: float | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def caller(self, token: str, now: datetime) -> Caller:
+        """Whose token it is. Raises `Unauthenticated`, and `PartUnavailable` where the issuer's keys cannot be had."""
+        if len(token) > MAX_TOKEN:
+            raise Unauthenticated("the token is too long")
+        try:
+            claims = self._claims(token)
+        except jwt.InvalidAudienceError as error:
+            raise Unauthenticated("the token is for another audience") from error
+        except jwt.MissingRequiredClaimError as error:
+            raise Unauthenticated(f"the token has no {error.claim}") from error
+        except (jwt.PyJWTError, ValueError) as error:
+            raise Unauthenticated("the token is no JWT that holds here") from error
+        _check_time(claims, now)
+        owner = claims["sub"]
+        if not isinstance(owner, str) or not 1 <= len(owner.strip()) <= MAX_OWNER or not owner.isprintable():
+            raise Unauthenticated(f"the token's sub is no owner name of 1 to {MAX_OWNER} characters")
+        return Caller(owner.strip(), service=claims.get("role") == "service")
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        header = jwt.get_unverified_header(token)
+        algorithm, audience = str(header.get("alg")), self.rules.audience
+        key = self._key(algorithm, header.get("kid"))
+        required = ["exp", "sub", "aud"] if audience else ["exp", "sub"]
+        # Time is checked by our own clock.
+        options = Options(
+            verify_exp=False, verify_nbf=False, verify_iat=False, verify_aud=audience is not None, require=required
+        )
+        return jwt.decode(token, key, algorithms=[algorithm], audience=audience, options=options)
+
+    def _key(self, algorithm: str, kid: Any) -> Any:
+        if algorithm == SHARED and self.rules.secret is not None:
+            return self.rules.secret.get_secret_value()
+        if algorithm in PUBLISHED and self.rules.jwks_url is not None:
+            found = self._published(str(kid) if kid is not None else None)
+            if found is not None and found.algorithm_name == algorithm:
+                return found.key
+        raise Unauthenticated(f"no key of ours checks a token with alg {algorithm[:20]!r} and this kid")
+
+    def _published(self, kid: str | None) -> jwt.PyJWK | None:
+        with self._lock:
+            now = self.monotonic()
+            old = self._read_at is None or now - self._read_at > KEYS_LIFE
+            tried = self._tried_at is not None and now - self._tried_at < KEYS_PAUSE
+            if (old or kid not in self._keys) and not tried:
+                self._tried_at = now
+                self._read_keys(now)
+            if self._read_at is None:
+                raise PartUnavailable("the keys of the tokens' issuer cannot be read", {"part": "jwks"})
+            return self._keys.get(kid)
+
+    def _read_keys(self, now: float) -> None:
+        """Keys that were read before stay in use while their issuer is away."""
+        try:
+            reply = self.fetch("GET", str(self.rules.jwks_url), total=KEYS_TOTAL, max_bytes=KEYS_BYTES)
+            found = jwt.PyJWKSet.from_dict(reply.json()) if reply.status == 200 else None
+        except (ImagegenError, jwt.PyJWTError, ValueError, AttributeError):
+            found = None
+        if found is None:
+            return
+        usable = [key for key in found.keys if key.algorithm_name in PUBLISHED]
+        self._keys = {key.key_id: key for key in usable}
+        if len(usable) == 1:
+            self._keys = {**self._keys, None: usable[0]}
+        self._read_at = now
+
+
+def mint(
+    secret: str, owner: str, *, now: datetime, ttl: timedelta, service: bool = False, audience: str | None = None
+) -> str:
+    """A token of this owner, signed with the shared secret."""
+    claims: dict[str, Any] = {"sub": owner, "iat": int(now.timestamp()), "exp": int((now + ttl).timestamp())}
+    claims |= {"role": "service"} if service else {}
+    claims |= {"aud": audience} if audience else {}
+    return jwt.encode(claims, secret, algorithm=SHARED)
+
+
+def _check_time(claims: Mapping[str, Any], now: datetime) -> None:
+    moment = now.timestamp()
+    ends, begins = claims["exp"], claims.get("nbf", 0)
+    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in (ends, begins)):
+        raise Unauthenticated("the token's exp and nbf are not both times")
+    if ends <= moment - LEEWAY.total_seconds():
+        raise Unauthenticated("the token has expired")
+    if begins > moment + LEEWAY.total_seconds():
+        raise Unauthenticated("the token is not valid yet")

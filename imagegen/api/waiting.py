@@ -1,0 +1,98 @@
+"""Callers who wait for their pictures, and hints that nobody waits for.
+
+However many wait, one look at the database per `LOOK_EVERY` serves them all, and a waiting caller holds no thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from fastapi.concurrency import run_in_threadpool
+
+from imagegen.errors import PartUnavailable
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks at what is waited for."""
+MOST_WAITING = 1000
+"""Callers that may wait in one process; the next one is answered at once."""
+
+
+@dataclass(eq=False)
+class _Waiter:
+    open: set[UUID]
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class WaitingRoom:
+    """Waits for jobs to end. `ended` says which of the jobs have (one statement, any thread)."""
+
+    def __init__(self, ended: Callable[[Sequence[UUID]], Sequence[UUID]], most: int = MOST_WAITING) -> None:
+        self._ended, self._most = ended, most
+        self._waiters: set[_Waiter] = set()
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def wait(self, job_ids: Sequence[UUID], seconds: float) -> bool:
+        """Whether all of the jobs ended within these seconds; False at once where too many wait already."""
+        if len(self._waiters) >= self._most:
+            return False
+        waiter = _Waiter(set(job_ids))
+        self._waiters.add(waiter)
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._watch())
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter.done.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters.discard(waiter)
+        return True
+
+    async def _watch(self) -> None:
+        while self._waiters:
+            wanted = sorted({job_id for waiter in self._waiters for job_id in waiter.open})
+            try:
+                self._tell(set(await run_in_threadpool(self._ended, wanted)))
+            except PartUnavailable as error:
+                log.warning("%d callers wait on: %s", len(self._waiters), error)
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _tell(self, ended: set[UUID]) -> None:
+        for waiter in self._waiters:
+            waiter.open -= ended
+            if not waiter.open:
+                waiter.done.set()
+
+
+class Afterwards:
+    """Work that is done after the answer: nobody waits for it but the end of the process."""
+
+    def __init__(self) -> None:
+        self._workers: ThreadPoolExecutor | None = None
+
+    async def do(self, work: Callable[[], None]) -> None:
+        """Leaves the work to a thread of its own."""
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(2, "afterwards")
+        self._workers.submit(_logged, work)
+
+    def close(self) -> None:
+        """Returns when all of it is done."""
+        if self._workers is not None:
+            self._workers.shutdown(wait=True)
+            self._workers = None
+
+
+def _logged(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:
+        # A lost hint costs time and no job: the sweep sends it.
+        log.exception("work after an answer failed")

@@ -1,0 +1,130 @@
+"""Two owners: neither sees the other's anything, over every route that is served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.door import Door, served
+from tests.pipeline_parts import World
+
+pytest_plugins = ["tests.worlds"]
+FOX = {"prompt": "a fox", "provider": "nanobanana", "width": 320, "height": 180}
+NOIR = {"name": "Noir", "modifiers": ["film grain"]}
+OPEN = {"/health", "/ready"}
+BODIES: dict[str, Any] = {
+    "/api/images/generate": FOX,
+    "/api/images/batches": {"characters": [{"name": "Tom"}]},
+    "/api/images/styles/{style_id}": NOIR,
+}
+
+
+@pytest.fixture
+def door(world: World) -> Iterator[Door]:
+    """The door before a world, for ada."""
+    with served(world.services) as door:
+        yield door
+
+
+@pytest.fixture
+def belongings(door: Door) -> dict[str, str]:
+    """What ada has, by the names that paths give it."""
+    return {
+        "job_id": door.post("/api/images/generate", {**FOX, "projectId": "adas"}).json()["jobId"],
+        "batch_id": door.post("/api/images/batches", {"characters": [{"name": "adas Mara"}]}).json()["batchId"],
+        "style_id": door.put("/api/images/styles/adas", NOIR).json()["id"],
+    }
+
+
+def routes(door: Door) -> list[tuple[str, str]]:
+    """Every method and path of the served OpenAPI behind the gate."""
+    paths = door.get("/openapi.json").json()["paths"]
+    return [(method, path) for path, methods in paths.items() for method in methods if path not in OPEN]
+
+
+def send(door: Door, method: str, path: str, names: dict[str, str]) -> Any:
+    body = BODIES.get(path) if method in {"post", "put"} else None
+    return door.client.request(method, path.format(**names), headers=door.headers, json=body)
+
+
+def test_nobody_gets_in_without_a_token(door: Door, belongings: dict[str, str]) -> None:
+    """401 with WWW-Authenticate on every route; health, readiness and the documentation are open."""
+    stranger = Door(door.services, door.client)
+    found = routes(door)
+    assert len(found) >= 14
+    for method, path in found:
+        reply = send(stranger, method, path, belongings)
+        assert (reply.status_code, reply.json()["code"]) == (401, "UNAUTHENTICATED"), path
+        assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+    assert [door.client.get(path).status_code for path in ("/health", "/ready", "/openapi.json")] == [200] * 3
+
+
+def test_another_owners_things_are_as_if_they_were_not_there(door: Door, belongings: dict[str, str]) -> None:
+    """Whatever a path names answers bob word for word as an unknown id does; nothing of ada's changes."""
+    bob = door.as_("bob")
+    before = [door.get(path).json() for path in ("/api/images/jobs", "/api/images/batches", "/api/images/styles")]
+    for method, path in routes(door):
+        # A style is put on bob's own shelf.
+        if "{" not in path or method == "put":
+            continue
+        unknown = {**{name: str(uuid4()) for name in belongings}, "style_id": "none"}
+        theirs, none = (send(bob, method, path, names) for names in (belongings, unknown))
+        assert (theirs.status_code, none.status_code) == (404, 404), path
+        for name, value in belongings.items():
+            none_text = none.text.replace(unknown[name], value)
+            if unknown[name] in none.text:
+                assert theirs.text == none_text, path
+    assert before == [
+        door.get(path).json() for path in ("/api/images/jobs", "/api/images/batches", "/api/images/styles")
+    ]
+
+
+def test_lists_show_ones_own(door: Door, belongings: dict[str, str]) -> None:
+    """Bob's lists hold nothing of ada's, with any filter; naming her is refused; his own is there for him alone."""
+    bob = door.as_("bob")
+    for method, path in routes(door):
+        if method != "get" or "{" in path:
+            continue
+        assert bob.get(path).json()["items"] == [], path
+        assert bob.get(path, owner="ada").json()["code"] == "FORBIDDEN", path
+        assert len(door.get(path).json()["items"]) >= 1, path
+    assert bob.get("/api/images/jobs", project="adas").json()["items"] == []
+    bobs = bob.post("/api/images/generate", FOX).json()["jobId"]
+    assert [job["jobId"] for job in bob.get("/api/images/jobs").json()["items"]] == [bobs]
+
+
+def test_nobody_asks_in_anothers_name(door: Door) -> None:
+    """`owner` in a body is the caller's or refused with 403; a service names whom it likes."""
+    for path, body in (("generate", FOX), ("batches", {"characters": [{"name": "Tom"}]})):
+        reply = door.post(f"/api/images/{path}", {**body, "owner": "bob"})
+        assert (reply.status_code, reply.json()["code"]) == (403, "FORBIDDEN")
+        assert door.post(f"/api/images/{path}", {**body, "owner": "ada"}).status_code == 202
+        assert door.as_("shop", service=True).post(f"/api/images/{path}", {**body, "owner": "bob"}).status_code == 202
+    assert len(door.as_("bob").get("/api/images/batches").json()["items"]) == 1
+
+
+def test_a_service_sees_all(door: Door, belongings: dict[str, str]) -> None:
+    """Jobs, batches and styles of every owner, all together or one owner's."""
+    service = door.as_("shop", service=True)
+    assert service.get(f"/api/images/jobs/{belongings['job_id']}").json()["owner"] == "ada"
+    assert service.get(f"/api/images/batches/{belongings['batch_id']}").status_code == 200
+    assert service.get("/api/images/styles/adas", owner="ada").status_code == 200
+    assert service.get("/api/images/styles/adas").status_code == 404
+    assert len(service.get("/api/images/jobs").json()["items"]) == 2
+    assert service.get("/api/images/jobs", owner="bob").json()["items"] == []
+    assert service.get("/api/images/jobs").json()["items"][0]["owner"] == "ada"
+    assert service.post("/api/images/generate", FOX).json()["owner"] == "shop"
+
+
+def test_styles_are_ones_own_before_everybodys(door: Door) -> None:
+    """What a service puts, everybody may name; an owner's own of the same id hides it for that owner alone."""
+    service, bob = door.as_("shop", service=True), door.as_("bob")
+    service.put("/api/images/styles/noir", {"name": "House noir"})
+    door.put("/api/images/styles/noir", {"name": "Adas noir"})
+    assert [one.get("/api/images/styles/noir").json()["name"] for one in (door, bob)] == ["Adas noir", "House noir"]
+    assert [style["name"] for style in door.get("/api/images/styles").json()["items"]] == ["Adas noir"]
+    used = [one.post("/api/images/generate", {**FOX, "visualStyleCapsuleId": "noir"}).json() for one in (door, bob)]
+    assert [job["style"]["name"] for job in used] == ["Adas noir", "House noir"]

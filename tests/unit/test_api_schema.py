@@ -1,0 +1,34 @@
+"""The served OpenAPI and the door agree: whatever the schema allows or forbids, the answers are those it promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.config import SchemathesisConfig
+
+from imagegen.api.app import create_app
+from imagegen.api.setup import Setup
+from tests.admission_parts import World
+from tests.door import RULES, bearer
+
+EXAMPLES = 12
+"""Generated requests per route and test; more find more, and take longer."""
+# Rules that no schema can tell (a prompt or a character, a picture that can be read) are refused with 422 as well.
+PLAUSIBLE = ["2xx", "401", "403", "404", "409", "422"]
+
+load_all_checks()
+ALL = CHECKS.get_all()
+WORLD = World()
+APP = create_app(lambda: WORLD.services, Setup(tokens=RULES))
+CONFIG = SchemathesisConfig.from_dict({"checks": {"positive_data_acceptance": {"expected-statuses": PLAUSIBLE}}})
+SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP, config=CONFIG)
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_one_that_the_schema_promises(case: Any) -> None:
+    """All checks of schemathesis hold, for a caller with a token."""
+    case.call_and_validate(headers=bearer("ada", WORLD.clock.now()), checks=ALL)
