@@ -48,6 +48,8 @@ class BatchRow(Row, table=True):
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
         Index("imagegen_batches_open", "created_at", postgresql_where=text(f"status IN ({words(OPEN_BATCH)})")),
+        Index("imagegen_batches_owner", "owner", desc("created_at"), desc("id")),
+        Index("imagegen_batches_newest", desc("created_at"), desc("id")),
     )  # fmt: skip
 
     id: UUID = Field(primary_key=True)
