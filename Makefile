@@ -25,6 +25,8 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## four characters from brief to picture, on the emulator
 	@$(BIN)/imagegen demo
 
+# Hundreds of processes import the same files: compiled once, they are kept whatever the shell says.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## every test but the chaos tier
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos" $(ARGS)
 

@@ -38,6 +38,7 @@ task_routes = {
     "imagegen.collect": f"{_ns}.housekeeping",
     "imagegen.deliver": f"{_ns}.housekeeping",
     "imagegen.sweep": f"{_ns}.housekeeping",
+    "imagegen.erase": f"{_ns}.housekeeping",
     "imagegen.watch": f"{_ns}.housekeeping",
     "imagegen.watch_money": f"{_ns}.housekeeping",
 }
@@ -88,6 +89,16 @@ beat_schedule = {
         "schedule": policies.SWEEP_EVERY,
         # A sweep that waited longer than this has been overtaken by the next.
         "options": {"expires": policies.SWEEP_EVERY * 4},
+    },
+    "erase": {
+        "task": "imagegen.erase",
+        "schedule": policies.ERASE_EVERY,
+        "options": {"expires": policies.ERASE_EVERY},
+    },
+    "callbacks": {
+        "task": "imagegen.callbacks",
+        "schedule": policies.CALLBACKS_EVERY,
+        "options": {"expires": policies.CALLBACKS_EVERY},
     },
     "watch": {
         "task": "imagegen.watch",

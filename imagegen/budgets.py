@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -109,19 +110,19 @@ def _told(amount: Decimal) -> str:
     return f"${whole}.{cents:0<2}"
 
 
-def checked_scope(scope: str) -> str:
-    """`all`, `owner:N`, `project:N` or `provider:N` in its one spelling; raises `InvalidRequest`."""
+def checked_scope(scope: str, field: str = "SCOPE") -> str:
+    """`all`, `owner:N`, `project:N` or `provider:N` in its one spelling; raises `InvalidRequest` naming `field`."""
     kind, _, name = (part.strip() for part in scope.partition(":"))
     if scope.strip() == "all":
         return "all"
     if kind not in _KINDS:
-        raise InvalidRequest.of("SCOPE", f"{scope!r} names nothing that has a budget", _SCOPES)
+        raise InvalidRequest.of(field, f"{scope!r} names nothing that has a budget", _SCOPES)
     if kind == "provider" and name not in PROVIDERS:
-        raise InvalidRequest.of("SCOPE", f"{name!r} is no provider", f"Use one of {', '.join(PROVIDERS)}.")
+        raise InvalidRequest.of(field, f"{name!r} is no provider", f"Use one of {', '.join(PROVIDERS)}.")
     try:
         return f"{kind}:{_NAME.validate_python(name)}"
     except ValidationError as error:
-        raise InvalidRequest.of("SCOPE", f"names no {kind}", "A name has 1 to 120 characters.") from error
+        raise InvalidRequest.of(field, f"names no {kind}", "A name has 1 to 120 characters.") from error
 
 
 def checked_limit(limit: str) -> Decimal:
@@ -135,3 +136,17 @@ def checked_limit(limit: str) -> Decimal:
             "LIMIT", f"{limit!r} is no limit", "Write US dollars above 0 with at most six decimals, such as 25 or 0.50."
         )
     return amount.quantize(SMALLEST)
+
+
+def document(one: Budget) -> dict[str, Any]:
+    """`{scope, period, starts, hard, limit, committed, remaining, currency}`; US dollars as numbers."""
+    return {
+        "scope": one.scope,
+        "period": one.period,
+        "starts": None if one.period == "total" else one.starts.isoformat(),
+        "hard": one.hard,
+        "limit": float(one.amount),
+        "committed": float(one.committed),
+        "remaining": float(one.remaining),
+        "currency": "USD",
+    }

@@ -1,21 +1,27 @@
 """A provider's callback: a hint to look at a job now, and the proof of an answer that never reached us.
 
-Who calls proves by the attempt's own token that it knows of that order. What it says proves nothing: an order id that
-we do not have yet is believed only after the provider has confirmed it to our key.
+Who calls proves by the attempt's own token that it knows of that order, and by its signature, where there is one, who
+it is. What it says moves nothing, signed or not: the record is read again with our key, and an order id that we do not
+have yet is believed only after the provider has confirmed it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import logging
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from imagegen.errors import Temporary
+from imagegen import policies
+from imagegen.errors import AuthError, PartUnavailable, RateLimited, Temporary
 from imagegen.jobs import Job
 from imagegen.ports import Services
 from imagegen.providers.base import UNKNOWN_ORDER, Provider
+from imagegen.providers.inbound.base import UNPROVEN, Checked, Proof, Refusal
 from imagegen.records import Attempt, Facts, Move
 from imagegen.states import MoveName, Stage, Status
 
@@ -28,14 +34,44 @@ _NOBODY = "0" * 32
 
 
 class Verdict(StrEnum):
-    """What a callback came to."""
+    """What a callback came to. The last three lines are who was not listened to, and whom we could not hear out."""
 
     WOKEN = "woken"
     ACCEPTED = "accepted"
     COLLECTING = "collecting"
-    KNOWN = "known"
-    FORGED = "forged"
+    LATE = "late"
+    REPEATED = "repeated"
     UNREADABLE = "unreadable"
+    UNSIGNED = "unsigned"
+    STALE = "stale"
+    FORGED = "forged"
+    UNKNOWN = "unknown"
+    DEFERRED = "deferred"
+
+
+MISSED = "missed"
+"""Counted beside the verdicts: a callback that was to come and did not."""
+REFUSED = frozenset({Verdict.UNSIGNED, Verdict.STALE, Verdict.FORGED, Verdict.UNKNOWN})
+_TAKEN = frozenset({Verdict.WOKEN, Verdict.ACCEPTED, Verdict.COLLECTING, Verdict.LATE, Verdict.REPEATED})
+_AWAY = (PartUnavailable, Temporary, RateLimited, AuthError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Callback:
+    """One request of a provider: the attempt and token of its address (None where the address names none), the body's
+    bytes, and what its signature comes to."""
+
+    provider: str
+    attempt_id: UUID | None
+    token: str
+    body: bytes
+    proof: Checked = UNPROVEN
+
+    @property
+    def delivery(self) -> str:
+        """The same for every repetition: the provider's own id of it where that is signed, else the body's digest."""
+        named = self.proof.delivery if isinstance(self.proof, Proof) and self.proof.body else None
+        return named or hashlib.sha256(self.body).hexdigest()
 
 
 def address(base: str, provider: str, attempt_id: UUID, token: str) -> str:
@@ -49,25 +85,87 @@ def provider_of(route: str) -> str:
     return "" if route in ROUTES else by_route.get(route, route)
 
 
-def receive(provider: str, attempt_id: UUID, token: str, body: bytes, services: Services) -> Verdict:
+def take(callback: Callback, services: Services) -> Verdict:
+    """Receives one callback and counts what it came to. Raises what `receive` raises, counted as `deferred`."""
+    try:
+        verdict, attempt = receive(callback, services)
+    except _AWAY:
+        count(callback.provider, Verdict.DEFERRED, services)
+        raise
+    if verdict not in _TAKEN or attempt is None:
+        count(callback.provider, verdict, services)
+        return verdict
+    return Verdict(count(callback.provider, verdict, services, attempt_id=attempt.id, delivery=callback.delivery))
+
+
+def count(
+    provider: str, verdict: Verdict, services: Services, *, attempt_id: UUID | None = None, delivery: str | None = None
+) -> str:
+    """One more of this verdict; as what it was counted. The callback has done its work, whatever becomes of this."""
+    told: dict[str, Any] = {"at": services.clock.now(), "attempt_id": attempt_id, "delivery": delivery}
+    try:
+        return services.callbacks.count(provider, verdict.value, **told)
+    except PartUnavailable as error:
+        log.warning("a callback of %s (%s) is not counted: %s", provider, verdict, error)
+        return verdict.value
+
+
+def count_missed(services: Services) -> int:
+    """Counts the callbacks that were to come and did not: their pictures were found by asking. How many."""
+    now, total = services.clock.now(), 0
+    found = limit = policies.SWEEP_LIMIT
+    while found == limit:
+        found = services.callbacks.missed(at=now, patience=policies.CALLBACK_PATIENCE, limit=limit)
+        total += found
+    services.callbacks.forget(before=now - policies.CALLBACKS_KEPT)
+    return total
+
+
+def receive(callback: Callback, services: Services) -> tuple[Verdict, Attempt | None]:
     """Takes one callback; as often as it comes, early, late or never, it ends in the same picture and charge.
 
     Raises `PartUnavailable` where our own parts are away, and `Temporary`, `RateLimited` or `AuthError` where the
     provider could not be asked: the caller shall try again.
     """
-    attempt = services.jobs.attempt(attempt_id)
-    proven = hmac.compare_digest((attempt.token if attempt else _NOBODY).encode(), token.encode("utf-8", "replace"))
-    if attempt is None or not proven or attempt.provider != provider:
-        return Verdict.FORGED
-    task = _task(services.provider(provider), body)
+    if isinstance(callback.proof, Refusal):
+        return Verdict(callback.proof.value), None
+    attempt = _attempt(callback, callback.proof, services)
+    if isinstance(attempt, Verdict):
+        return attempt, None
+    if attempt.delivery == callback.delivery:
+        return Verdict.REPEATED, attempt
+    return _heard(attempt, callback, services), attempt
+
+
+def _attempt(callback: Callback, proof: Proof, services: Services) -> Attempt | Verdict:
+    """The attempt it is about, which its token must prove. An address without one needs a body that is signed."""
+    if callback.attempt_id is None:
+        provider = services.providers.get(callback.provider)
+        task = _task(provider, callback.body) if proof.body and provider is not None else None
+        found = None if task is None else services.jobs.ordered(callback.provider, task)
+        return Verdict.UNKNOWN if found is None else found
+    attempt = services.jobs.attempt(callback.attempt_id)
+    token = callback.token.encode("utf-8", "replace")
+    proven = hmac.compare_digest((attempt.token if attempt else _NOBODY).encode(), token)
+    if attempt is None:
+        return Verdict.UNKNOWN
+    return attempt if proven and attempt.provider == callback.provider else Verdict.FORGED
+
+
+def _heard(attempt: Attempt, callback: Callback, services: Services) -> Verdict:
+    task = _task(services.provider(callback.provider), callback.body)
     if task is None:
         return Verdict.UNREADABLE
     if attempt.provider_job_id is not None:
         return _known(attempt, task, services)
     if not _ours(attempt, task, services):
-        log.warning("job %s: a callback names an order that is not of attempt %s", attempt.job_id, attempt.id)
-        return Verdict.FORGED
+        return _not_ours(attempt)
     return _proof(attempt, task, services)
+
+
+def _not_ours(attempt: Attempt) -> Verdict:
+    log.warning("job %s: a callback names an order that is not of attempt %s", attempt.job_id, attempt.id)
+    return Verdict.FORGED
 
 
 def _task(provider: Provider, body: bytes) -> str | None:
@@ -81,7 +179,7 @@ def _task(provider: Provider, body: bytes) -> str | None:
 def _known(attempt: Attempt, task: str, services: Services) -> Verdict:
     """The order's id is on record: its job looks at it now, or, ended without the picture, has it looked for."""
     if task != attempt.provider_job_id:
-        return Verdict.KNOWN
+        return _not_ours(attempt)
     job = services.jobs.get(attempt.job_id)
     if job.terminal or job.attempt_id != attempt.id:
         return _collect(attempt, job, task, services)
@@ -90,10 +188,10 @@ def _known(attempt: Attempt, task: str, services: Services) -> Verdict:
 
 def _wake(job: Job, services: Services) -> Verdict:
     if job.status is not Status.GENERATING or job.stage is not Stage.POLL:
-        return Verdict.KNOWN
+        return Verdict.LATE
     woken = services.jobs.wake(job.id, at=services.clock.now())
     if woken is None:
-        return Verdict.KNOWN
+        return Verdict.LATE
     services.hints.jobs([woken])
     return Verdict.WOKEN
 
@@ -132,7 +230,7 @@ def _proof(attempt: Attempt, task: str, services: Services) -> Verdict:
 def _collect(attempt: Attempt, job: Job, task: str, services: Services) -> Verdict:
     """No job waits for this order any more. What may have been paid is looked for; the move itself finds nothing."""
     if attempt.state in {"succeeded", "failed"} or attempt.blob_sha256 is not None:
-        return Verdict.KNOWN
+        return Verdict.LATE
     services.jobs.apply(_accept(attempt, task, services, collect=True))
     log.info("job %s is %s: the picture of attempt %s is looked for", job.id, job.status, attempt.id)
     return Verdict.COLLECTING

@@ -7,21 +7,19 @@ growing pauses, until a worker has acknowledged it; a doubled message finds the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self, overload
 from uuid import UUID, uuid4
 
-from pydantic.alias_generators import to_camel
-
+from imagegen.client_calls import Briefs, Named, batch_request, body_of, id_of, image_request
 from imagegen.client_results import Batch, Job, result_of
 from imagegen.client_webhooks import Secret, VerifiesWebhooks
 from imagegen.client_wire import Wire
-from imagegen.contracts import BatchRequest, Character, Cost, ImageRequest, parse_batch, parse_request
+from imagegen.contracts import BatchRequest, Cost, ImageRequest
 from imagegen.errors import ImagegenError, NotFound, NotServed, StillRunning, rebuild
 from imagegen.estimates import EstimateDocument
 from imagegen.ids import batch_id_for, job_id_for, member_id_for
-from imagegen.inputs import all_refs, kind_of
 from imagegen.ports import Clock
 from imagegen.states import BatchStatus, Status
 
@@ -77,30 +75,18 @@ class CeleryClient(VerifiesWebhooks):
         Raises `InvalidRequest` before anything is sent. With `idempotency_key` the id follows from owner and key, so
         calling again after `PartUnavailable` is harmless; without one, each call is a job of its own.
         """
-        body = _camel(fields)
-        if prompt is not None:
-            body["prompt"] = prompt
-        request = parse_request(body)
-        _check_images(request)
+        request = image_request(prompt, fields, "celery")
         key = request.idempotency_key
         job_id = job_id_for(request.owner, key) if key else uuid4()
         self._send(GENERATE_IMAGE, job_id, request)
         return _queued_job(job_id, request)
 
-    def batch(self, characters: Iterable[Character | Mapping[str, Any] | str] | None = None, **fields: Any) -> Batch:
+    def batch(self, characters: Briefs | None = None, **fields: Any) -> Batch:
         """Sends one to four pictures that are admitted together: `characters` (briefs or names), or `requests=[…]`.
 
         The other fields are defaults for every member. The batch comes back queued, with the ids its jobs will have.
         """
-        body = _camel(fields)
-        if characters is not None:
-            body["characters"] = [_brief(one) for one in characters]
-        if isinstance(body.get("requests"), list):
-            body["requests"] = [_camel(one) if isinstance(one, Mapping) else one for one in body["requests"]]
-        request = parse_batch(body)
-        members = request.members()
-        for member in members:
-            _check_images(member)
+        request, members = batch_request(characters, fields, "celery")
         key = request.idempotency_key
         batch_id = batch_id_for(request.owner, key) if key else uuid4()
         self._send(GENERATE_BATCH, batch_id, request)
@@ -113,13 +99,13 @@ class CeleryClient(VerifiesWebhooks):
     def get(self, id: Batch) -> Batch: ...
     @overload
     def get(self, id: UUID | str) -> Job | Batch: ...
-    def get(self, id: Job | Batch | UUID | str) -> Job | Batch:
+    def get(self, id: Named) -> Job | Batch:
         """The finished job or batch.
 
         Raises `StillRunning` where there is none yet: the result backend holds finished documents alone, so a job
         under way and an id nobody knows look alike from here.
         """
-        wanted = _uuid(id)
+        wanted = id_of(id)
         document = self._wire.finished(wanted)
         if document is None:
             raise StillRunning.of(wanted)
@@ -132,13 +118,13 @@ class CeleryClient(VerifiesWebhooks):
     def wait(self, id: Batch, timeout: float | None = None) -> Batch: ...
     @overload
     def wait(self, id: UUID | str, timeout: float | None = None) -> Job | Batch: ...
-    def wait(self, id: Job | Batch | UUID | str, timeout: float | None = None) -> Job | Batch:
+    def wait(self, id: Named, timeout: float | None = None) -> Job | Batch:
         """The job or batch once it has ended; a failed one is returned, not raised.
 
         Raises `StillRunning` after `timeout` seconds (None: never). Meanwhile what this client sent is sent again
         until a worker has acknowledged it.
         """
-        wanted = _uuid(id)
+        wanted = id_of(id)
         end = None if timeout is None else self._clock.monotonic() + timeout
         pause = POLL_FIRST
         while True:
@@ -159,9 +145,7 @@ class CeleryClient(VerifiesWebhooks):
     def cancel(self, id: Batch, *, owner: str | None = None, timeout: float = ANSWER_WITHIN) -> Batch: ...
     @overload
     def cancel(self, id: UUID | str, *, owner: str | None = None, timeout: float = ANSWER_WITHIN) -> Job | Batch: ...
-    def cancel(
-        self, id: Job | Batch | UUID | str, *, owner: str | None = None, timeout: float = ANSWER_WITHIN
-    ) -> Job | Batch:
+    def cancel(self, id: Named, *, owner: str | None = None, timeout: float = ANSWER_WITHIN) -> Job | Batch:
         """Cancels a job, or the members of a batch that have not ended; the document says whether it was charged.
 
         A job whose paid call is under way comes back live, and ends when its call is answered: `wait` for it. `owner`
@@ -181,7 +165,7 @@ class CeleryClient(VerifiesWebhooks):
         self, id: UUID | str, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN
     ) -> Job | Batch: ...
     def retry(
-        self, id: Job | Batch | UUID | str, *, buy: bool = False, owner: str | None = None,
+        self, id: Named, *, buy: bool = False, owner: str | None = None,
         timeout: float = ANSWER_WITHIN,
     ) -> Job | Batch:  # fmt: skip
         """Goes on with a failed job, or with a batch's failed members, at the stage that failed; then `wait` for it.
@@ -197,12 +181,7 @@ class CeleryClient(VerifiesWebhooks):
         Raises `InvalidRequest` as `generate` and the workers do, and `StillRunning` where no worker answers within
         `timeout` seconds. A budget without room is part of the answer (`budget.admitted`).
         """
-        body = _camel(fields)
-        if prompt is not None:
-            body["prompt"] = prompt
-        request = parse_request(body)
-        _check_images(request)
-        told = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        told = body_of(image_request(prompt, fields, "celery"))
         answer = self._answer(ESTIMATE, uuid4(), {"request": told}, self._clock.monotonic() + timeout)
         if "error" in answer:
             raise refused(answer)
@@ -212,9 +191,9 @@ class CeleryClient(VerifiesWebhooks):
         """Not over Celery, which has no answers but finished documents."""
         _elsewhere("report costs")
 
-    def _command(self, task: str, id: Job | Batch | UUID | str, kwargs: dict[str, Any], timeout: float) -> Job | Batch:
+    def _command(self, task: str, id: Named, kwargs: dict[str, Any], timeout: float) -> Job | Batch:
         """Asks until there is an answer; what this client sent and nobody has accepted yet is sent again meanwhile."""
-        wanted = _uuid(id)
+        wanted = id_of(id)
         end = self._clock.monotonic() + timeout
         while True:
             answer = self._answer(task, wanted, {"id": str(wanted), **kwargs}, end)
@@ -245,7 +224,7 @@ class CeleryClient(VerifiesWebhooks):
             pause = min(pause * 1.5, POLL_LAST)
 
     def _send(self, task: str, task_id: UUID, request: ImageRequest | BatchRequest) -> None:
-        body = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        body = body_of(request)
         self._wire.send(task, task_id, body)
         self._unacknowledged[task_id] = _Sent(task, body, RESEND_FIRST, self._clock.monotonic() + RESEND_FIRST)
         while len(self._unacknowledged) > REMEMBERED:
@@ -274,29 +253,7 @@ def _elsewhere(what: str) -> NoReturn:
     raise NotServed(f"the Celery door cannot {what}; ask the service's HTTP API or its operator's `imagegen` commands")
 
 
-def _check_images(request: ImageRequest) -> None:
-    """`InvalidRequest` for a spelling that this door does not take: a path, or the bytes themselves."""
-    for field, ref in all_refs(request, request.style, "style.references"):
-        kind_of(ref, field, "celery")
-
-
-def _camel(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {to_camel(name): value for name, value in fields.items()}
-
-
-def _brief(character: Character | Mapping[str, Any] | str) -> Any:
-    if isinstance(character, Character):
-        return character.model_dump(by_alias=True, exclude_unset=True)
-    return {"name": character} if isinstance(character, str) else dict(character)
-
-
-def _uuid(id: Job | Batch | UUID | str) -> UUID:
-    if isinstance(id, Job | Batch):
-        return id.id
-    return id if isinstance(id, UUID) else UUID(id)
-
-
-def _owner(id: Job | Batch | UUID | str) -> str:
+def _owner(id: Named) -> str:
     """Whose it is, as far as its document tells."""
     if isinstance(id, Batch):
         return next((job.owner for job in id.jobs if job.owner), "default")

@@ -34,6 +34,10 @@ def collect(attempt_id: UUID, services: Services) -> str:
     job = services.jobs.get(attempt.job_id)
     if not job.terminal:
         return "its job goes on"
+    if job.erased_at is not None:
+        told = Facts(attempt_id=attempt.id, state=attempt.state)
+        services.jobs.collected(Settled(facts=told), at=services.clock.now())
+        return "its job was erased"
     if job.status is Status.COMPLETED and job.attempt_id == attempt.id:
         services.jobs.collected(Settled(facts=Facts(attempt_id=attempt.id, state="succeeded")), at=services.clock.now())
         return "its job has it"

@@ -376,6 +376,7 @@ class JobDocument(_Document):
     started_at: str | None = None
     completed_at: str | None = None
     scheduled_at: str | None = None
+    erased_at: str | None = None
     error: JobError | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 

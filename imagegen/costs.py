@@ -7,6 +7,9 @@ from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
 from imagegen.errors import InvalidRequest
 from imagegen.records import CostRow
 
@@ -27,6 +30,34 @@ MAX_KEY = 200
 """Characters of a key of metadata in a group's name."""
 
 _SUMS = ("jobs", "hits", "actual", "waste", "uncertain", "saved")
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class CostLine(_Told):
+    """A group of jobs, US dollars. `key` null: the jobs that have no such value. `saved`: upper prices of `hits`."""
+
+    key: str | None
+    jobs: int
+    hits: int
+    actual: float
+    waste: float
+    uncertain: float
+    saved: float
+    hit_rate: float = Field(description="Share of the jobs whose picture came from the cache, 0 to 1.")
+
+
+class CostReport(_Told):
+    """Groups, the dearest first (days in their order), and all of them together."""
+
+    by: str
+    emulated: bool
+    currency: str
+    items: list[CostLine]
+    total: CostLine
+    next_cursor: None = Field(description="A report has one page.")
 
 
 def metadata_key(group: str) -> str | None:

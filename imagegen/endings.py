@@ -292,7 +292,7 @@ def publish(job: Job, services: Services) -> None:
     replaced = follow_up(job, services)
     for one in (job, replaced):
         if one is not None:
-            _tell(one, one.document().json_document(), services)
+            _tell(one, services.links.job(one).json_document(), services)
     if replaced is not None and replaced.batch_id is not None:
         publish_batch(replaced.batch_id, services)
 
@@ -309,7 +309,7 @@ def publish_batch(batch_id: UUID, services: Services) -> None:
     """Publishes the document of a closed batch; raises `PartUnavailable`."""
     batch, jobs = services.jobs.get_batch(batch_id)
     if batch.completed_at is not None:
-        _tell(batch, batch.document(jobs).json_document(), services)
+        _tell(batch, services.links.batch(batch, jobs).json_document(), services)
 
 
 def _tell(ended: Job | Batch, document: Mapping[str, Any], services: Services) -> None:

@@ -10,11 +10,11 @@ from math import ceil
 from uuid import uuid4
 
 from imagegen import thrift
+from imagegen.balances import Balances
 from imagegen.budgets import scopes
 from imagegen.checks import Problems, check_targets, check_text
 from imagegen.circuits import circuit
 from imagegen.contracts import BatchRequest, ImageRequest
-from imagegen.errors import ImagegenError
 from imagegen.estimates import (
     BatchEstimate,
     BudgetRoom,
@@ -36,13 +36,16 @@ from imagegen.unwritten import Unwritten
 NOTHING = Decimal(0)
 
 
-def estimate(request: ImageRequest, services: Services, door: Door) -> EstimateDocument:
+def estimate(
+    request: ImageRequest, services: Services, door: Door, balances: Balances | None = None
+) -> EstimateDocument:
     """What this request would come to. Raises `InvalidRequest` with every problem, as admission does.
 
-    The provider is asked for its balance where it has one (free of charge). A refusal by budget is part of the answer.
+    The provider is asked for its balance where it has one (free of charge), unless `balances` remember it. A refusal
+    by budget is part of the answer.
     """
     planned = plan_image(request, replace(services, blobs=Unwritten(services.blobs)), door=door)
-    asked = _Asked(services)
+    asked = _Asked(services, balances)
     (job,) = _affordable([planned], services, asked)
     return _document(job, services, asked)
 
@@ -69,8 +72,9 @@ def estimate_batch(request: BatchRequest, services: Services, door: Door) -> Bat
 class _Asked:
     """What is asked once, however many members a batch has."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, balances: Balances | None = None) -> None:
         self._services = services
+        self._balances = balances or Balances(services.clock.monotonic)
         self._quotas: dict[tuple[str, str], Quota] = {}
         self.budgets: Sequence[Budget] = services.budgets.list(at=services.clock.now())
 
@@ -78,7 +82,7 @@ class _Asked:
         """Of the job's provider, for its owner."""
         key = job.provider, job.owner
         if key not in self._quotas:
-            self._quotas[key] = quota(job, self._services)
+            self._quotas[key] = quota(job, self._services, self._balances)
         return self._quotas[key]
 
 
@@ -128,17 +132,13 @@ def expected(job: Job, services: Services) -> ExpectedSeconds:
     return ExpectedSeconds(p50=rank(50), p95=rank(95), samples=len(seconds))
 
 
-def quota(job: Job, services: Services) -> Quota:
+def quota(job: Job, services: Services, balances: Balances) -> Quota:
     """Whether the provider would be asked, and would have credit for the order."""
     breaker = circuit(services, job.provider, "submit")["state"]
     held_by = {"all", f"provider:{job.provider}", f"owner:{job.owner}"}
     pauses = [one.scope for one in services.pauses.list() if one.scope in held_by]
-    credit: Decimal | None = None
-    detail: str | None = None
-    try:
-        credit = services.provider(job.provider).credit()
-    except ImagegenError as error:
-        detail = f"its balance is not known: {error.message}"
+    credit, error = balances.credit(job.provider, services)
+    detail = None if error is None else f"its balance is not known: {error.message}"
     return Quota(
         verdict=_verdict(bool(pauses), breaker, credit, services), breaker=breaker, pauses=pauses, detail=detail,
         credit=None if credit is None else float(credit),

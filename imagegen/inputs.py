@@ -24,7 +24,7 @@ from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from imagegen.contracts import ImageRequest, Style
-from imagegen.errors import BadArtifact, InvalidRequest
+from imagegen.errors import BadArtifact, InvalidRequest, NotFound
 from imagegen.fileformats import HEAD_BYTES, describe, parts, sniff
 from imagegen.layout import input_key
 from imagegen.ports import Blobs
@@ -106,8 +106,10 @@ def store_input(data: bytes, field: str, blobs: Blobs) -> str:
 
 
 def keep(key: str, data: bytes, content_type: str, blobs: Blobs) -> None:
-    """Puts what is named by its content, unless it is there."""
-    if blobs.head(key) is None:
+    """Puts what is named by its content, unless it is there: then it is young again, and no erasure takes it away."""
+    try:
+        blobs.copy(key, key, content_type)
+    except NotFound:
         blobs.put(key, data, content_type)
 
 

@@ -24,7 +24,8 @@ class Job:
     `plan` is what admission decided for the provider (ratio, tier, reference digests and keys, …, JSON);
     `continuation` the Celery canvas that waits for this job (JSON); `hints` how many were sent since it last moved;
     `slot_at` the moment a limit set for its paid call; `stopped` that its owner cancelled it during that call;
-    `aliases` other ids under which its document is awaited; `replaces` the job whose placeholder its picture replaces.
+    `aliases` other ids under which its document is awaited; `replaces` the job whose placeholder its picture replaces;
+    `erase_at` when what was asked for and drawn is to be erased (next), `erased_at` when it was.
     """
 
     id: UUID
@@ -107,6 +108,8 @@ class Job:
     completed_at: datetime | None = None
     scheduled_at: datetime | None = None
     announce_at: datetime | None = None
+    erase_at: datetime | None = None
+    erased_at: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -117,6 +120,7 @@ class Job:
         """What its owner sees."""
         return JobDocument(
             **{name: getattr(self, name) for name in _SAME},
+            **{name: None if self.erased_at else getattr(self, name) for name in _TEXTS},
             job_id=self.id,
             index=self.batch_index,
             status=self.status.value,
@@ -151,10 +155,11 @@ class Job:
         )
 
 
-_TIMES = ("created_at", "updated_at", "started_at", "completed_at", "scheduled_at")
+_TIMES = ("created_at", "updated_at", "started_at", "completed_at", "scheduled_at", "erased_at")
+_TEXTS = ("prompt", "sent_prompt")
 _SAME = (
     "batch_id", "job_type", "project_id", "branch_id", "scene_id", "shot_id", "asset_id", "character", "owner",
-    "prompt", "sent_prompt", "visual_style_capsule_id", "provider", "model", "width", "height", "public_url",
+    "visual_style_capsule_id", "provider", "model", "width", "height", "public_url",
     "thumbnail_url", "sha256", "content_type", "bytes", "placeholder", "emulated", "cache_hit", "billed", "attempts",
     "run",
 )  # fmt: skip

@@ -63,6 +63,11 @@ def _stem(job: Job) -> str:
     return f"{folder}{scene}{shot}/{slug(job.job_type, '_')}_{job.id}"
 
 
+def thumbnail_key(picture: str) -> str:
+    """The thumbnail that lies beside a published picture."""
+    return f"{picture.rpartition('.')[0]}_thumb.webp"
+
+
 def blob_key(sha256: str) -> str:
     """An original by its content's SHA-256 (hexadecimal): the result cache too."""
     return BLOBS + sha256

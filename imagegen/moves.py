@@ -34,6 +34,10 @@ REOPENING = frozenset({MoveName.RETRY, MoveName.PROVE})
 """Moves out of an end: the end is forgotten, and the job's batch is open again."""
 
 
+UNERASED = REOPENING | {MoveName.REPLACE}
+"""Moves of an ended job that need what it was asked for, or show a picture again: never of one to be erased."""
+
+
 def target_of(move: Move) -> Status | None:
     """The status that the move leads to, None where it stays. Raises `ValueError` where the move breaks its rule."""
     target = _target(move)

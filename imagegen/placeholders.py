@@ -97,7 +97,7 @@ def follow_up(job: Job, services: Services) -> Job | None:
 
     Raises `PartUnavailable`; the sweep follows up again.
     """
-    if job.placeholder and job.status is Status.COMPLETED:
+    if job.placeholder and job.status is Status.COMPLETED and job.erase_at is None:
         _buy_after_all(job, services)
     if job.replaces is None:
         return None

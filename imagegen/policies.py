@@ -167,6 +167,28 @@ DELIVERY_THREADS, DELIVERIES_AT_ONCE = 16, 64
 """Couriers of one process, and deliveries of the whole cluster that were handed to couriers: receivers that hang hold
 up each other, but neither jobs nor the sweep."""
 
+ERASE_EVERY = 60.0
+"""Beat's interval for retention, and for erasures that were interrupted or had to wait."""
+
+ERASE_AT_ONCE = 100
+"""Jobs whose content is erased together, in one transaction."""
+
+ERASE_ROUNDS = 10
+"""Such chunks per run: a thousand jobs a minute leave the queue free for the sweep."""
+
+ERASE_AGAIN = timedelta(minutes=2)
+"""Until an erasure that was taken up and not finished is taken up again."""
+
+DISCARD_GRACE = timedelta(hours=1)
+"""How long an original outlives the last row that named it: whoever found it in the result cache just before has named
+it by then."""
+
+INPUT_GRACE = timedelta(hours=24)
+"""How long an input is kept after it was last stored or used: it may be stored long before its request."""
+
+DISCARDS_AT_ONCE = 1000
+"""Originals and inputs without a row that one run looks at."""
+
 CREDIT_LOW = Decimal(200)
 """Provider credits below which an alert is raised: more than 20 pictures at NanoBananaAPI, as far as its prices are
 known. Google has no such answer."""
@@ -188,3 +210,39 @@ VARIANCE_ALERT, VARIANCE_OF, VARIANCE_FROM = 25, 50, 10
 
 SPEND_ALERT, SPEND_FROM = 3, Decimal(1)
 """How many times the usual spending of an hour raises an alert, and the US dollars an hour must come to at least."""
+
+STREAM_LOOK = 0.25
+"""Seconds between two looks at the log of events, however many streams are open."""
+
+STREAM_GAP, STREAM_GAP_MEMORY = 2.0, 60.0
+"""Seconds that events are held back behind a number that cannot be seen yet, and that such a number is looked for."""
+
+STREAM_HEARTBEAT = 15.0
+"""Seconds without an event after which a stream says that it lives: proxies cut what is silent for longer."""
+
+STREAM_RECONNECT = 2.0
+"""Seconds after which a client is told to connect again."""
+
+STREAM_LIFE = 3600.0
+"""Seconds after which a stream is ended, so that its caller's token is looked at again."""
+
+STREAM_STALL = 60.0
+"""Seconds that a client may leave what was sent unread."""
+
+STREAM_QUEUE = 256
+"""Events that wait for one slow client; with more its stream is ended."""
+
+STREAMS, STREAMS_OF_OWNER = 500, 20
+"""Streams of one process, and of one owner in it."""
+
+DRAIN_NOTICE = 0.5
+"""Seconds between `/ready` saying that the process ends and its door being closed."""
+
+CALLBACK_PATIENCE = timedelta(seconds=30)
+"""How long after a poll has found a picture its provider's callback may still come before it counts as missed."""
+
+CALLBACKS_EVERY = 15.0
+"""Beat's interval for counting callbacks that were missed."""
+
+CALLBACKS_KEPT = timedelta(days=8)
+"""How long the counts of callbacks are kept: a week and the day it began on."""

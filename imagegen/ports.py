@@ -25,7 +25,11 @@ from imagegen.heartbeat import Heartbeat
 from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
 from imagegen.limits import Limits
+from imagegen.links import Links
+from imagegen.ports_callbacks import Callbacks
 from imagegen.ports_deliveries import Deliveries, DeliveryHints
+from imagegen.ports_erasures import Erasures
+from imagegen.ports_events import EventLog
 from imagegen.providers.base import Provider
 from imagegen.records import (
     Budget,
@@ -217,6 +221,9 @@ class Services:
     budgets: Budgets
     styles: Styles
     deliveries: Deliveries
+    erasures: Erasures
+    event_log: EventLog
+    callbacks: Callbacks
     blobs: Blobs
     breaker: Breaker
     hints: Hints
@@ -234,6 +241,8 @@ class Services:
     signer: Signer | None = None
     templates: str | None = None
     storage_url: str | None = None
+    links: Links = field(default_factory=Links)
+    lives: Mapping[str, timedelta] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch)
     limits: Limits = field(default_factory=Limits)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)

@@ -28,9 +28,10 @@ def buy(job: Job, order: Order, report: Callable[[bool], None], services: Servic
     """The paid call, its intent committed before it. None: the job was taken away meanwhile, nothing was sent."""
     if job.slot_at is not None:
         services.clock.sleep(max(0.0, (job.slot_at - services.clock.now()).total_seconds()))
+    called = services.callback_base_url is not None and not services.provider(job.provider).synchronous
     attempt = NewAttempt(
         id=uuid4(), job_id=job.id, number=job.attempts + 1, provider=job.provider, model=job.model, token=uuid4().hex,
-        estimate=job.cost_estimated or Decimal(0), emulated=job.emulated,
+        estimate=job.cost_estimated or Decimal(0), emulated=job.emulated, callback="expected" if called else None,
     )  # fmt: skip
     intent = move(
         job, MoveName.SUBMIT, services, cause="intent", stage=Stage.GENERATE, until=policies.LEASE,

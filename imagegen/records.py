@@ -20,7 +20,7 @@ EntryKind = Literal["reserve", "settle", "release", "waste", "uncertain"]
 
 @dataclass(frozen=True, kw_only=True)
 class NewAttempt:
-    """The intent to buy, committed before the paid call (state `submitting`)."""
+    """The intent to buy, committed before the paid call (state `submitting`). `callback`: its provider will call."""
 
     id: UUID
     job_id: UUID
@@ -30,6 +30,7 @@ class NewAttempt:
     token: str
     estimate: Decimal
     emulated: bool
+    callback: Literal["expected"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,8 @@ class Polled:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A row of `imagegen_attempts`. `token` proves a callback; `collects`: how often its picture was looked for."""
+    """A row of `imagegen_attempts`. `token` proves a callback, `delivery` is the last one taken; `collects`: how often
+    its picture was looked for."""
 
     id: UUID
     job_id: UUID
@@ -132,6 +134,7 @@ class Attempt:
     error: Mapping[str, Any] | None = None
     collect_at: datetime | None = None
     collects: int = 0
+    delivery: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

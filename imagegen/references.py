@@ -18,7 +18,7 @@ from imagegen.images import Limits, verify_input
 from imagegen.inputs import MAX_INPUT_BYTES, Door, Kind, input_sha256, keep, kind_of, too_large
 from imagegen.jobs import Job
 from imagegen.layout import ATTEMPTS, BLOBS, checked_key, input_key
-from imagegen.ports import Services
+from imagegen.ports import Blobs, Services
 from imagegen.providers.base import InputImage, Order, Provider
 from imagegen.settings_values import is_loopback
 from imagegen.states import Status
@@ -128,8 +128,7 @@ class Resolver:
         key = input_key(job.sha256)
         blobs = self._services.blobs
         try:
-            if blobs.head(key) is None:
-                blobs.copy(job.object_key, key, job.content_type)
+            _touch_or_copy(key, job.object_key, job.content_type, blobs)
         except NotFound as error:
             raise InvalidRequest.of(field, "the job's picture was removed", "Name another job.") from error
         return Input(
@@ -172,6 +171,14 @@ class Resolver:
             return self._services.transport.call("GET", url, total=left, max_bytes=MAX_INPUT_BYTES, addresses=addresses)
         except ImagegenError as error:
             raise InvalidRequest.of(field, f"cannot be read: {error}", _READABLE) from error
+
+
+def _touch_or_copy(key: str, source: str, content_type: str, blobs: Blobs) -> None:
+    """What is there already is young again (`inputs.keep`), even where its source is gone."""
+    try:
+        blobs.copy(key, key, content_type)
+    except NotFound:
+        blobs.copy(source, key, content_type)
 
 
 def _no_such_job(field: str) -> InvalidRequest:

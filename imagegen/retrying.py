@@ -66,6 +66,9 @@ class RetryPlan:
 
 def plan_retry(job: Job, attempt: Attempt | None, *, cached: bool = False) -> RetryPlan:
     """How this job would go on. Pure. `attempt`: its newest; `cached`: its picture lies in the result cache."""
+    if job.erase_at is not None:
+        refusal = Conflict(f"job {job.id} was erased, or is about to be: send it anew")
+        return RetryPlan(stage=job.stage, target=job.status, refusal=refusal)
     if job.status is not Status.FAILED:
         refusal = Conflict(f"job {job.id} is {job.status}: only a failed job is continued")
         return RetryPlan(stage=job.stage, target=job.status, refusal=refusal)

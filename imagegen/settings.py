@@ -18,7 +18,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from imagegen import policies
 from imagegen.errors import InvalidRequest, PartUnavailable
-from imagegen.settings_rules import money_problems, production_problems
+from imagegen.retention import parse_retention
+from imagegen.settings_rules import address_problems, money_problems, production_problems
 from imagegen.settings_source import FILE_SOURCE, KEYS, URLS, collect, env_name, problem, warn_unknown
 from imagegen.settings_values import (
     MASK,
@@ -98,11 +99,16 @@ class Settings(BaseSettings):
     nano_banana_api_url: HttpUrl = "https://api.nanobananaapi.ai"
     gemini_api_key: SecretStr | None = None
     gemini_api_url: HttpUrl = "https://generativelanguage.googleapis.com"
+    gemini_webhook_secret: Annotated[tuple[SecretStr, ...], BeforeValidator(parse_secrets)] = ()
+    gemini_webhook_audience: str | None = None
+    gemini_jwks_url: HttpUrl = "https://generativelanguage.googleapis.com/.well-known/jwks.json"
     fal_key: SecretStr | None = None
     fal_queue_url: HttpUrl = "https://queue.fal.run"
     fal_api_url: HttpUrl = "https://api.fal.ai/v1"
+    fal_jwks_url: HttpUrl = "https://rest.fal.ai/.well-known/jwks.json"
     replicate_api_token: SecretStr | None = None
     replicate_api_url: HttpUrl = "https://api.replicate.com/v1"
+    replicate_webhook_secret: Annotated[tuple[SecretStr, ...], BeforeValidator(parse_secrets)] = ()
     kie_api_key: SecretStr | None = None
     kie_api_url: HttpUrl = "https://api.kie.ai"
     kie_webhook_hmac_key: SecretStr | None = None
@@ -122,7 +128,7 @@ class Settings(BaseSettings):
     alert_webhook_url: Annotated[SecretStr, BeforeValidator(parse_http_url)] | None = None
     credit_low: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = policies.CREDIT_LOW
     spend_alert: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
-    retention: Duration | None = None
+    retention: Annotated[dict[str, int], BeforeValidator(parse_retention)] = Field(default_factory=dict)
     result_ttl: Duration = 86400
     jwt_secret: SecretStr | None = None
     jwks_url: HttpUrl | None = None
@@ -266,7 +272,7 @@ class Settings(BaseSettings):
 
     def check(self) -> None:
         """Refuse what must not start; `InvalidRequest` with every problem (exit 2)."""
-        problems = [*money_problems(self), *production_problems(self)]
+        problems = [*money_problems(self), *production_problems(self), *address_problems(self)]
         if problems:
             raise InvalidRequest.from_problems(problems)
         self.signer()

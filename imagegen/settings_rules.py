@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imagegen.errors import Problem
+from imagegen.links import LONGEST
 from imagegen.settings_source import KEYS, env_name
 
 if TYPE_CHECKING:
@@ -64,6 +65,54 @@ def _short_secret(settings: Settings) -> list[Problem]:
             "remedy": "Make a longer one: openssl rand -hex 32.",
         }
     ]
+
+
+def address_problems(settings: Settings) -> list[Problem]:
+    """Signed addresses end within a week, and are those of the store itself."""
+    if settings.urls != "presigned":
+        return []
+    found: list[Problem] = []
+    if settings.url_ttl > LONGEST.total_seconds():
+        found.append(
+            {
+                "field": "IMAGEGEN_URL_TTL",
+                "reason": f"is longer than {LONGEST.days} days, the most that a signed address may live",
+                "remedy": "Set seven days or less, such as 1h; a new address comes with every reading of the job.",
+            }
+        )
+    if settings.public_base_url is not None and settings.storage.startswith("s3:"):
+        found.append(
+            {
+                "field": "IMAGEGEN_PUBLIC_BASE_URL",
+                "reason": "is set, and a signature of the bucket does not hold at another address",
+                "remedy": "Unset it, or IMAGEGEN_URLS; IMAGEGEN_S3_PUBLIC_ENDPOINT_URL names the store for browsers.",
+            }
+        )
+    return found
+
+
+def file_problems(settings: Settings) -> list[Problem]:
+    """Who signs the addresses of a local store: asked once `up` has said where it is served."""
+    if settings.urls != "presigned" or not settings.storage.startswith("file:"):
+        return []
+    found: list[Problem] = []
+    if settings.public_base_url is None:
+        found.append(
+            {
+                "field": "IMAGEGEN_PUBLIC_BASE_URL",
+                "reason": "is not set, so nobody would check the signatures of a local store's addresses",
+                "remedy": "Set the HTTP door's, https://HOST/files, or use an S3 store.",
+            }
+        )
+    if settings.jwt_secret is None:
+        found.append(
+            {
+                "field": "IMAGEGEN_JWT_SECRET",
+                "reason": "is not set, and the addresses of a local store are signed with a key made of it",
+                "remedy": f"Set {SECRET_BYTES} random bytes or more for workers and HTTP door alike.",
+            }
+        )
+    return found or _short_secret(settings)
 
 
 def production_problems(settings: Settings) -> list[Problem]:

@@ -59,7 +59,7 @@ def collect(
             text = layer.get(name, "").strip()
             if not text and name.endswith(FROM_FILE) and layer.get(from_file):
                 path = (cwd / layer[from_file]).absolute()
-                text, source = _read(from_file, path), f"{FILE_SOURCE}{path}"
+                text, source = read_file(from_file, path), f"{FILE_SOURCE}{path}"
             elif name not in layer:
                 continue
             if text:
@@ -68,7 +68,8 @@ def collect(
     return values, sources
 
 
-def _read(name: str, path: Path) -> str:
+def read_file(name: str, path: Path) -> str:
+    """The text of a NAME_FILE, stripped. Raises `InvalidRequest` where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -30,7 +30,7 @@ from imagegen.records import Facts, NewAttempt
 from storage.events import AT
 from storage.tables import ATTEMPTS, value
 
-_NEW = ("id", "number", "provider", "model", "token", "estimate", "emulated")
+_NEW = ("id", "number", "provider", "model", "token", "estimate", "emulated", "callback")
 _LEARNT = ("provider_job_id", "result_url", "blob_sha256", "usage", "actual", "error")
 _SILENT = ("submitting", "unknown")
 _FINAL = ("succeeded", "failed")

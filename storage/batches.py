@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Integer, RowMapping, Select, and_, case, exists, func, literal_column, or_, select, update
+from sqlalchemy.sql import FromClause
 from sqlalchemy.sql.elements import ColumnElement
 
 from imagegen.jobs import Batch, Job
@@ -17,9 +18,15 @@ from storage.events import AT
 from storage.tables import BATCHES, JOBS, OPEN_BATCH, among, value
 
 _BATCH_ID = value("batch_id", BATCHES.c.id)
-WITH_JOBS: Select[Any] = select(
-    *[one.label(rows.BATCH + one.name) for one in BATCHES.columns], *JOBS.columns
-).select_from(BATCHES.outerjoin(JOBS, JOBS.c.batch_id == BATCHES.c.id))
+
+
+def with_members(found: FromClause) -> Select[Any]:
+    """Rows of `imagegen_batches`, each with its jobs beside it."""
+    told = [one.label(rows.BATCH + one.name) for one in found.columns]
+    return select(*told, *JOBS.columns).select_from(found.outerjoin(JOBS, JOBS.c.batch_id == found.c.id))
+
+
+WITH_JOBS = with_members(BATCHES)
 GET: Select[Any] = WITH_JOBS.where(BATCHES.c.id == _BATCH_ID).order_by(JOBS.c.batch_index)
 GET_OWN: Select[Any] = GET.where(BATCHES.c.owner == value("owner", BATCHES.c.owner))
 

@@ -17,6 +17,7 @@ from uuid import uuid4
 from imagegen.errors import InvalidRequest, NotFound, PartUnavailable, StorageError
 from imagegen.fileformats import sniff
 from imagegen.layout import checked_key
+from imagegen.links import FileSigner
 from imagegen.ports import BlobInfo
 from storage.s3 import PART, S3Blobs, type_by_name
 
@@ -41,16 +42,17 @@ def open_blobs(
     public_endpoint_url: str | None = None,
     public_base_url: str | None = None,
     aws: Mapping[str, str] | None = None,
+    files: FileSigner | None = None,
 ) -> LocalBlobs | S3Blobs:
     """The object store of `s3://bucket[/prefix]` or `file:///folder`. Nothing is called or created yet.
 
-    Raises `InvalidRequest` naming IMAGEGEN_STORAGE_URL. See `S3Blobs` for the other arguments.
+    Raises `InvalidRequest` naming IMAGEGEN_STORAGE_URL. See `LocalBlobs` for `files`, `S3Blobs` for the others.
     """
     url = urlsplit(storage_url)
     if url.query or url.fragment:
         raise InvalidRequest.of(SETTING, "carries a ? or #", "Write s3://bucket/prefix or file:///folder alone.")
     if url.scheme == "file":
-        return LocalBlobs(_folder(url.netloc, url.path), public_base_url)
+        return LocalBlobs(_folder(url.netloc, url.path), public_base_url, files)
     if url.scheme != "s3":
         raise InvalidRequest.of(SETTING, f"{storage_url!r} is no storage address", "Write s3://… or file:///….")
     if not _BUCKET.fullmatch(url.netloc):
@@ -84,12 +86,14 @@ class LocalBlobs:
     """`Blobs` as files below `root`, which is created when first written to.
 
     A file's content type is told by its first bytes, else by its name. `public_base_url` is where something serves
-    `root`; without it, URLs are `file://` ones. `cache_control` is the business of whoever serves the files.
+    `root`; without it, URLs are `file://` ones. `files` signs addresses there. `cache_control` is the business of
+    whoever serves the files.
     """
 
-    def __init__(self, root: Path, public_base_url: str | None = None) -> None:
+    def __init__(self, root: Path, public_base_url: str | None = None, files: FileSigner | None = None) -> None:
         self.root = Path(root)
         self._public_base_url = public_base_url
+        self._files = files
 
     def path(self, key: str) -> Path:
         """The file of a key; `StorageError` for a key that is not safe."""
@@ -154,8 +158,10 @@ class LocalBlobs:
         return f"{self._public_base_url.rstrip('/')}/{quote(checked_key(key))}"
 
     def presigned_url(self, key: str, ttl: timedelta) -> str:
-        """The same as `public_url`: a folder knows no signatures, and `ttl` does not end it."""
-        return self.public_url(key)
+        """The public URL with a signature that whoever serves the files checks; bare where nobody does or signs."""
+        url = self.public_url(key)
+        signed = self._files is not None and self._public_base_url is not None
+        return f"{url}?{self._files.query(key, ttl)}" if signed and self._files else url
 
     def check(self) -> None:
         """The folder can be written to; what killed processes left unfinished is removed."""

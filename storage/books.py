@@ -19,10 +19,11 @@ from imagegen.states import LIVE, MOVES, MoveName, Status
 from storage import books_sql
 from storage.engine import Database
 from storage.tables import ATTEMPTS, BATCHES, CACHE, EVENTS, JOBS, LEDGER, SPENDING, STYLES, VALUE
+from storage.tables_erasing import DISCARDS
 
 _TABLES = {
     "jobs": JOBS, "attempts": ATTEMPTS, "ledger": LEDGER, "events": EVENTS, "batches": BATCHES, "cache": CACHE,
-    "spending": SPENDING, "styles": STYLES,
+    "spending": SPENDING, "styles": STYLES, "discards": DISCARDS,
 }  # fmt: skip
 _UNREFERRED = {
     BLOB_KEYS: books_sql.UNREFERRED_BLOBS,

@@ -116,37 +116,43 @@ ORDER BY a.submitted_at, a.id LIMIT :v_limit""",
 
 _KEYS = "SELECT asked.key FROM jsonb_array_elements_text(:v_keys) AS asked(key)"
 
+_NO_DISCARD = "NOT EXISTS (SELECT 1 FROM {discards} d WHERE d.key = asked.key)"
+"""What an erasure left is deleted by the housekeeping, after its grace."""
+
 UNREFERRED_BLOBS = f"""
 {_KEYS} CROSS JOIN LATERAL (SELECT substr(asked.key, length(:v_prefix) + 1) AS sha256) one
 WHERE NOT EXISTS (SELECT 1 FROM {{cache}} c WHERE c.blob_sha256 = one.sha256)
     AND NOT EXISTS (SELECT 1 FROM {{jobs}} j WHERE j.blob_sha256 = one.sha256)
-    AND NOT EXISTS (SELECT 1 FROM {{attempts}} a WHERE a.blob_sha256 = one.sha256)"""
+    AND NOT EXISTS (SELECT 1 FROM {{attempts}} a WHERE a.blob_sha256 = one.sha256)
+    AND {_NO_DISCARD}"""
 
 UNREFERRED_ATTEMPTS = f"""
 {_KEYS}
-WHERE NOT EXISTS (SELECT 1 FROM {{attempts}} a WHERE a.id::text = substr(asked.key, length(:v_prefix) + 1))"""
+WHERE NOT EXISTS (SELECT 1 FROM {{attempts}} a JOIN {{jobs}} j ON j.id = a.job_id
+    WHERE a.id::text = substr(asked.key, length(:v_prefix) + 1) AND j.erased_at IS NULL)"""
 
-_PLANNED = "jsonb_path_query(plan, '$.*.key') #>> '{{}}'"
+PLANNED = "jsonb_path_query(plan, '$.*.key') #>> '{{}}'"
 """Keys of a job's inputs: those of `references`, `source` and `mask`."""
 
 UNREFERRED_INPUTS = f"""
 WITH used AS (
-    SELECT {_PLANNED} AS key FROM {{jobs}}
+    SELECT {PLANNED} AS key FROM {{jobs}}
     UNION
     SELECT :v_prefix || substr(named.ref #>> '{{{{}}}}', 7)
     FROM {{styles}}, jsonb_path_query(body, '$.references[*]') AS named(ref)
 )
-{_KEYS} WHERE NOT EXISTS (SELECT 1 FROM used WHERE used.key = asked.key)"""
+{_KEYS} WHERE NOT EXISTS (SELECT 1 FROM used WHERE used.key = asked.key) AND {_NO_DISCARD}"""
 
 PUBLISHED = """
-SELECT id AS job_id, status, object_key FROM {jobs}
+SELECT id AS job_id, status, object_key, erased_at IS NOT NULL AS erased FROM {jobs}
 WHERE id IN (SELECT one::uuid FROM jsonb_array_elements_text(:v_keys) AS asked(one))"""
 
 EXPECTED = f"""
 SELECT id AS job_id, status, object_key, blob_sha256,
-    ARRAY(SELECT {_PLANNED}) AS inputs
+    ARRAY(SELECT {PLANNED}) AS inputs
 FROM {{jobs}}
-WHERE id > :v_after AND (status IN ({_LIVE}) OR (status = '{Status.COMPLETED}' AND object_key IS NOT NULL))
+WHERE id > :v_after AND (status IN ({_LIVE})
+    OR (status = '{Status.COMPLETED}' AND object_key IS NOT NULL AND erase_at IS NULL))
 ORDER BY id LIMIT :v_limit"""
 
 CACHED = """

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from imagegen import policies
 from imagegen.errors import NotFound
+from imagegen.links import Links
 from imagegen.outbox import Delivery, Sending, State, Target, Told
 from imagegen.ports_deliveries import DeliveryFilter, Due
 from storage import rows
@@ -85,8 +86,10 @@ REDELIVER = (
 class PostgresDeliveries:
     """See `imagegen.ports_deliveries.Deliveries`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, links: Links | None = None) -> None:
+        """`links`: how documents name pictures at the moment they are told."""
         self._database = database
+        self._links = links or Links()
 
     def due(self, *, at: datetime, limit: int) -> Sequence[Due]:
         """Those whose time has come, longest due first."""
@@ -95,7 +98,7 @@ class PostgresDeliveries:
     def take(self, delivery_id: UUID, number: int, *, at: datetime) -> Delivery | None:
         """Begins this attempt; None: not to be begun."""
         found = self._database.run(TAKE, {"delivery_id": delivery_id, "number": number, "at": at})
-        return _delivery(found[0]) if found else None
+        return self._delivery(found[0]) if found else None
 
     def settle(self, delivery: Delivery, sending: Sending, told: Told) -> None:
         """Notes what the attempt came to."""
@@ -117,7 +120,7 @@ class PostgresDeliveries:
                 chosen = chosen.where(_row[name] == wanted)
         if cursor is not None:
             chosen = chosen.where(place_of(_row.at, _row.id) < place_of(*place(cursor)))
-        found = [_delivery(row) for row in self._database.run(chosen)]
+        found = [self._delivery(row) for row in self._database.run(chosen)]
         more = len(found) > limit
         return found[:limit], cursor_of(found[limit - 1].at, found[limit - 1].id) if more else None
 
@@ -129,7 +132,10 @@ class PostgresDeliveries:
         found = self._database.run(statement, values)
         if not found:
             raise NotFound(f"no delivery {values['delivery_id']}")
-        return _delivery(found[0])
+        return self._delivery(found[0])
+
+    def _delivery(self, row: RowMapping) -> Delivery:
+        return _delivery(row, _document(row["snapshot"], self._links))
 
 
 _SAME = (
@@ -138,12 +144,12 @@ _SAME = (
 )  # fmt: skip
 
 
-def _delivery(row: RowMapping) -> Delivery:
+def _delivery(row: RowMapping, document: dict[str, Any]) -> Delivery:
     return Delivery(
         **{name: row[name] for name in _SAME},
         target=Target(row["target"]),
         state=State(row["state"]),
-        document=_document(row["snapshot"]),
+        document=document,
         log=tuple(Sending(**{**one, "at": datetime.fromisoformat(one["at"])}) for one in row["log"]),
     )
 
@@ -152,14 +158,14 @@ def _logged(sending: Sending) -> dict[str, Any]:
     return {"at": sending.at, "ms": sending.ms, "status": sending.status, "error": sending.error}
 
 
-def _document(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+def _document(snapshot: Mapping[str, Any], links: Links) -> dict[str, Any]:
     """The document of the rows as their end left them."""
     if "job" in snapshot:
-        return rows.job(_typed(snapshot["job"], JOBS)).document().json_document()
+        return links.job(rows.job(_typed(snapshot["job"], JOBS))).json_document()
     batch = rows.batch(_typed(snapshot["batch"], BATCHES))
     members = [rows.job(_typed(one, JOBS)) for one in snapshot["jobs"] or ()]
     members.sort(key=lambda job: job.batch_index or 0)
-    return batch.document(members).json_document()
+    return links.batch(batch, members).json_document()
 
 
 def _typed(record: Mapping[str, Any], table: Any) -> Any:

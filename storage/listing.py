@@ -69,7 +69,7 @@ def page(where: JobFilter, limit: int, cursor: str | None) -> Select[Any]:
 def batch_page(where: BatchFilter, limit: int, cursor: str | None) -> Select[Any]:
     """One batch more than `limit`, each with its jobs in input order."""
     row, member = BATCHES.c, JOBS.c
-    chosen = select(row.id).order_by(row.created_at.desc(), row.id.desc()).limit(limit + 1)
+    chosen = select(BATCHES).order_by(row.created_at.desc(), row.id.desc()).limit(limit + 1)
     asked = {member.project_id: where.project_id, member.job_type: where.job_type}
     alike = [column == wanted for column, wanted in asked.items() if wanted is not None]
     if alike:
@@ -84,5 +84,6 @@ def batch_page(where: BatchFilter, limit: int, cursor: str | None) -> Select[Any
         chosen = chosen.where(row.created_at < where.until)
     if cursor is not None:
         chosen = chosen.where(tuple_(row.created_at, row.id) < tuple_(*place(cursor)))
-    order = (row.created_at.desc(), row.id.desc(), member.batch_index)
-    return batches.WITH_JOBS.where(row.id.in_(chosen.scalar_subquery())).order_by(*order)
+    listed = chosen.subquery("page")
+    order = (listed.c.created_at.desc(), listed.c.id.desc(), member.batch_index)
+    return batches.with_members(listed).order_by(*order)

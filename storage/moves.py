@@ -24,7 +24,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from imagegen.flights import LANDS, wakes_all
 from imagegen.money import COSTS
-from imagegen.moves import AMENDING, ANSWERS, REOPENING, SLOT_ENDS, target_of
+from imagegen.moves import AMENDING, ANSWERS, REOPENING, SLOT_ENDS, UNERASED, target_of
 from imagegen.records import Move
 from imagegen.states import LIVE, MOVES, TERMINAL, BatchStatus, MoveName, Stage, failure_stage
 from storage import attempts, cache, events, flights, ledger, outbox, pauses
@@ -147,6 +147,8 @@ def guards(of: Shape) -> list[ColumnElement[bool]]:
             found.append(~row.stopped)
     if of.name is MoveName.REPLACE:
         found.append(row.placeholder)
+    if of.name in UNERASED:
+        found.append(row.erase_at.is_(None))
     return found
 
 

@@ -28,6 +28,7 @@ from botocore.exceptions import (
 
 from imagegen.errors import ImagegenError, InvalidRequest, NotFound, PartUnavailable, StorageError
 from imagegen.layout import checked_key
+from imagegen.links import LONGEST
 from imagegen.ports import BlobInfo
 from storage.per_process import PerProcess
 
@@ -41,8 +42,6 @@ POOL = 32
 """Connections kept per process; more threads than that wait for none, but reconnect."""
 PAGE = 1000
 """Keys per page of a listing, the most that S3 gives."""
-MAX_PRESIGNED = timedelta(days=7)
-"""The longest life of a signature version 4 URL (Amazon S3 user guide, "Sharing objects with presigned URLs")."""
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _BUSY = frozenset(
     {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "RequestLimitExceeded", "TooManyRequests"}
@@ -195,7 +194,7 @@ class S3Blobs:
 
     def presigned_url(self, key: str, ttl: timedelta) -> str:
         """A URL that reads one object for `ttl`, 1 second to 7 days; signed here, without a call."""
-        if not timedelta(seconds=1) <= ttl <= MAX_PRESIGNED:
+        if not timedelta(seconds=1) <= ttl <= LONGEST:
             raise InvalidRequest.of(
                 "IMAGEGEN_URL_TTL", f"{ttl} is no life for a presigned URL", "Set one second to seven days, such as 1h."
             )

@@ -7,6 +7,8 @@
 
     imagegen_pace (limit → next slot)        imagegen_pauses (what is paused)
     imagegen_deliveries (what is to be told of an end, to whom): `storage.tables_outbox`
+    imagegen_discards (objects that lost a referrer by an erasure): `storage.tables_erasing`
+    imagegen_callback_counts (what became of providers' callbacks): `storage.tables_callbacks`
 
 Money is `numeric(14,6)` US dollars, times `timestamptz`, sizes pixels or bytes. Rows are written and read with
 SQLAlchemy Core on the classes' `__table__`.
@@ -34,6 +36,7 @@ __all__ = [
 OPEN_BATCH = (BatchStatus.QUEUED, BatchStatus.RUNNING)
 BUYING = (Status.PROCESSING, Status.GENERATING)
 PACED = ("pace", "in_flight")
+CALLBACK_STATES = ("expected", "arrived", "missed")
 ATTEMPT_STATES = ("submitting", "not_sent", "rejected", "accepted", "unknown", "succeeded", "failed")
 
 
@@ -101,6 +104,14 @@ class JobRow(Row, table=True):
             postgresql_where=text(f"status = '{Status.QUEUED}' AND slot_at IS NOT NULL"),
         ),
         Index("image_generation_jobs_replaces", "replaces", postgresql_where=text("replaces IS NOT NULL")),
+        Index(
+            "image_generation_jobs_kept", "job_type", "completed_at",
+            postgresql_where=text("erase_at IS NULL AND completed_at IS NOT NULL"),
+        ),
+        Index(
+            "image_generation_jobs_erasing", "erase_at",
+            postgresql_where=text("erase_at IS NOT NULL AND erased_at IS NULL"),
+        ),
     )  # fmt: skip
 
     id: UUID = Field(primary_key=True)
@@ -184,6 +195,8 @@ class JobRow(Row, table=True):
     cache_hit: bool
     continuation: dict[str, Any] | None = Field(sa_type=JSON)
     own_metadata: dict[str, Any] = Field(sa_column=Column("metadata", JSON, nullable=False))
+    erase_at: datetime | None = Field(sa_type=MOMENT)
+    erased_at: datetime | None = Field(sa_type=MOMENT)
 
 
 class AttemptRow(Row, table=True):
@@ -199,6 +212,11 @@ class AttemptRow(Row, table=True):
             postgresql_where=text("ready_at IS NOT NULL"),
         ),
         Index("imagegen_attempts_collectable", "collect_at", postgresql_where=text("collect_at IS NOT NULL")),
+        one_of("callback", CALLBACK_STATES),
+        Index(
+            "imagegen_attempts_uncalled", "ready_at",
+            postgresql_where=text("callback = 'expected' AND ready_at IS NOT NULL"),
+        ),
     )  # fmt: skip
 
     id: UUID = Field(primary_key=True)
@@ -222,6 +240,8 @@ class AttemptRow(Row, table=True):
     ready_at: datetime | None = Field(sa_type=MOMENT)
     collect_at: datetime | None = Field(sa_type=MOMENT)
     collects: int
+    callback: str | None = Field(sa_type=TEXT)
+    delivery: str | None = Field(sa_type=TEXT)
 
 
 class EventRow(Row, table=True):

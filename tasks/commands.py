@@ -41,7 +41,7 @@ def cancel(self: Task, *args: Any, **kwargs: Any) -> Document:
         if isinstance(found, Job):
             return _document(cancelling.cancel(found.id, app.services))
         batch, jobs = cancelling.cancel_batch(found.id, app.services)
-        return batch.document(jobs).json_document()
+        return app.services.links.batch(batch, jobs).json_document()
 
     return _answered(self, args, kwargs, {"id", "owner"}, work)
 
@@ -55,7 +55,7 @@ def retry(self: Task, *args: Any, **kwargs: Any) -> Document:
         if isinstance(found, Job):
             return _document(retrying.retry(found.id, app.services, buy))
         batch, jobs = retrying.retry_batch(found.id, app.services, buy)
-        return batch.document(jobs).json_document()
+        return app.services.links.batch(batch, jobs).json_document()
 
     return _answered(self, args, kwargs, {"id", "owner", "buy"}, work)
 
@@ -127,4 +127,4 @@ def _asked(args: tuple[Any, ...], kwargs: Mapping[str, Any], known: set[str]) ->
 
 
 def _document(job: Job) -> Document:
-    return job.document().json_document()
+    return app.services.links.job(job).json_document()

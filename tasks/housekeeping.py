@@ -6,7 +6,7 @@ from uuid import UUID
 
 from celery import Task
 
-from imagegen import alerts, collecting, endings, pipeline, policies
+from imagegen import alerts, callbacks, collecting, endings, erasing, pipeline, policies
 from tasks.celery import app
 from tasks.stages import INFRASTRUCTURE
 
@@ -49,3 +49,15 @@ def watch() -> str:
 def watch_money() -> str:
     """The alerts about balances, prices and spending."""
     return alerts.watch_money(app.services)
+
+
+@app.task(name="imagegen.erase", send_events=False)
+def erase() -> str:
+    """Erases what is past its life and what was left to erase. A round that fails is no loss: the next one goes on."""
+    return f"{erasing.sweep(app.services)} erased"
+
+
+@app.task(name="imagegen.callbacks", send_events=False)
+def count_missed_callbacks() -> str:
+    """Counts the callbacks that did not come. A round that fails is no loss: beat sends the next one within a minute."""
+    return f"{callbacks.count_missed(app.services)} missed"

@@ -18,21 +18,27 @@ from kombu.exceptions import OperationalError
 from imagegen import catalog, limits, policies
 from imagegen.clock import SystemClock
 from imagegen.embedded.instance import find_instance
-from imagegen.errors import PartUnavailable
+from imagegen.errors import InvalidRequest, PartUnavailable
 from imagegen.heartbeat import Heartbeat
+from imagegen.links import FileSigner, Links
 from imagegen.ports import Services
 from imagegen.providers.registry import build_providers
 from imagegen.records import Watch
+from imagegen.retention import lives
 from imagegen.settings import Settings
+from imagegen.settings_rules import file_problems
 from imagegen.transport import Transport
 from storage.alerts import PostgresAlerts
-from storage.blobs import open_blobs
+from storage.blobs import LocalBlobs, S3Blobs, open_blobs
 from storage.books import PostgresBooks
 from storage.breaker import RedisBreaker
 from storage.budgets import PostgresBudgets
+from storage.callbacks import PostgresCallbacks
 from storage.costs import PostgresCosts
 from storage.deliveries import PostgresDeliveries
 from storage.engine import Database
+from storage.erasing import PostgresErasures
+from storage.event_log import PostgresEventLog
 from storage.jobs import PostgresJobs
 from storage.pauses import PostgresPauses
 from storage.styles import PostgresStyles
@@ -71,6 +77,7 @@ def build(app: Celery) -> Services:
 def _services(app: Celery, told: Settings) -> Services:
     told.check()
     clock = SystemClock()
+    blobs, links = _addresses(told, clock)
     transport = Transport(clock)
     models = catalog.load(told.prices_file)
     database = Database(told.database, told.database_schema)
@@ -83,14 +90,11 @@ def _services(app: Celery, told: Settings) -> Services:
         pauses=PostgresPauses(database),
         budgets=PostgresBudgets(database, emulated=not told.real),
         styles=PostgresStyles(database),
-        deliveries=PostgresDeliveries(database),
-        blobs=open_blobs(
-            told.storage,
-            endpoint_url=told.s3_endpoint_url,
-            public_endpoint_url=told.s3_public_endpoint_url,
-            public_base_url=told.public_base_url,
-            aws=told.aws_environ(),
-        ),
+        deliveries=PostgresDeliveries(database, links),
+        erasures=PostgresErasures(database),
+        event_log=PostgresEventLog(database),
+        callbacks=PostgresCallbacks(database),
+        blobs=blobs,
         breaker=RedisBreaker(told.redis, told.namespace, clock),
         hints=CeleryHints(app, clock),
         results=CeleryResults(app, told.namespace),
@@ -107,10 +111,33 @@ def _services(app: Celery, told: Settings) -> Services:
         signer=told.signer(),
         templates=None if told.templates is None else str(told.templates),
         storage_url=told.storage,
+        links=links,
+        lives=lives(told.retention),
         watch=_watch(told),
         limits=limits.build(told.rate_limits, told.in_flight, models, told.real),
         heartbeat=Heartbeat(lambda held: jobs.renew(held, until=clock.now() + policies.LEASE)),
     )
+
+
+def _addresses(told: Settings, clock: SystemClock) -> tuple[LocalBlobs | S3Blobs, Links]:
+    """The object store, and how documents name what lies there. Raises `InvalidRequest`."""
+    problems = file_problems(told)
+    if problems:
+        raise InvalidRequest.from_problems(problems)
+    secret = told.jwt_secret
+    files = None if secret is None else FileSigner(secret.get_secret_value(), clock.now)
+    blobs = open_blobs(
+        told.storage,
+        endpoint_url=told.s3_endpoint_url,
+        public_endpoint_url=told.s3_public_endpoint_url,
+        public_base_url=told.public_base_url,
+        aws=told.aws_environ(),
+        files=files,
+    )
+    if told.urls == "public":
+        return blobs, Links(files=files)
+    ttl = timedelta(seconds=told.url_ttl)
+    return blobs, Links(sign=lambda key: blobs.presigned_url(key, ttl), files=files)
 
 
 def part_checks(app: Celery) -> dict[str, Callable[[], None]]:

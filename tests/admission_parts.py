@@ -16,11 +16,14 @@ from imagegen.ports import Services
 from imagegen.states import Stage
 from imagegen.testing.alerts import MemoryAlerts
 from imagegen.testing.blobs import MemoryBlobs
+from imagegen.testing.callbacks import MemoryCallbacks
 from imagegen.testing.costs import MemoryCosts
+from imagegen.testing.erasing import MemoryErasures
 from imagegen.testing.memory import (
     ManualClock,
     MemoryBudgets,
     MemoryDeliveries,
+    MemoryEventLog,
     MemoryJobs,
     MemoryPauses,
     MemoryStyles,
@@ -131,7 +134,9 @@ class World:
             "jobs": self.rows, "styles": self.styles, "blobs": self.blobs, "hints": self.hints, "clock": self.clock,
             "costs": MemoryCosts(self.rows), "books": None, "alerts": self.alerts,
             "pauses": MemoryPauses(self.rows), "budgets": MemoryBudgets(self.rows, emulated=True),
-            "deliveries": MemoryDeliveries(self.rows),
+            "deliveries": MemoryDeliveries(self.rows), "event_log": MemoryEventLog(self.rows),
+            "callbacks": MemoryCallbacks(self.rows),
+            "erasures": MemoryErasures(self.rows),
             "transport": self.web, "catalog": CATALOG, "breaker": None,
             "results": None, "emulated": True, "worker": "test",
             "providers": {"nanobanana": Shop("nanobanana", False), "gemini": Shop("gemini", True)},

@@ -46,6 +46,9 @@ class Door:
     def put(self, path: str, json: Any = None, **query: Any) -> Any:
         return self.client.put(path, json=json, params=query, headers=self.headers)
 
+    def delete(self, path: str, **query: Any) -> Any:
+        return self.client.delete(path, params=query, headers=self.headers)
+
 
 @contextmanager
 def served(services: Services, setup: Setup | None = None) -> Iterator[Door]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -15,12 +16,23 @@ from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
 from imagegen.moves import UNTIMED
 from imagegen.ports import Budgets, Deliveries, Pauses
+from imagegen.ports_callbacks import Callbacks
+from imagegen.ports_erasures import Erasures
+from imagegen.ports_events import EventLog
 from imagegen.records import Attempt, Claimed, Entry, Facts, Move, NewAttempt
+from imagegen.reporting import Costs
 from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
-from imagegen.testing.memory import MemoryBudgets, MemoryDeliveries, MemoryJobs, MemoryPauses
+from imagegen.testing.callbacks import MemoryCallbacks
+from imagegen.testing.costs import MemoryCosts
+from imagegen.testing.erasing import MemoryErasures
+from imagegen.testing.memory import MemoryBudgets, MemoryDeliveries, MemoryEventLog, MemoryJobs, MemoryPauses
 from storage.budgets import PostgresBudgets
+from storage.callbacks import PostgresCallbacks
+from storage.costs import PostgresCosts
 from storage.deliveries import PostgresDeliveries
 from storage.engine import Database
+from storage.erasing import PostgresErasures
+from storage.event_log import PostgresEventLog
 from storage.jobs import PostgresJobs
 from storage.pauses import PostgresPauses
 from storage.tables import JOBS, LEDGER
@@ -88,12 +100,32 @@ class Store(Protocol):
         ...
 
     @property
+    def event_log(self) -> EventLog:
+        """The histories of these jobs as one log."""
+        ...
+
+    @property
     def deliveries(self) -> Deliveries:
         """The outbox of these jobs."""
         ...
 
+    @property
+    def callbacks(self) -> Callbacks:
+        """The books about callbacks to these jobs."""
+        ...
+
+    @property
+    def erasures(self) -> Erasures:
+        """What forgets these jobs."""
+        ...
+
     def budgets(self, *, emulated: bool = False) -> Budgets:
         """The budgets of real money, or of emulated."""
+        ...
+
+    @property
+    def costs(self) -> Costs:
+        """The reports over these jobs."""
         ...
 
     def ledger(self, job_id: UUID) -> list[Line]:
@@ -116,11 +148,27 @@ class MemoryStore:
         return MemoryPauses(self.jobs)
 
     @property
+    def event_log(self) -> MemoryEventLog:
+        return MemoryEventLog(self.jobs)
+
+    @property
     def deliveries(self) -> MemoryDeliveries:
         return MemoryDeliveries(self.jobs)
 
+    @property
+    def callbacks(self) -> MemoryCallbacks:
+        return MemoryCallbacks(self.jobs)
+
+    @cached_property
+    def erasures(self) -> MemoryErasures:
+        return MemoryErasures(self.jobs)
+
     def budgets(self, *, emulated: bool = False) -> MemoryBudgets:
         return MemoryBudgets(self.jobs, emulated=emulated)
+
+    @property
+    def costs(self) -> MemoryCosts:
+        return MemoryCosts(self.jobs)
 
     def ledger(self, job_id: UUID) -> list[Line]:
         lines = [line.entry for line in self.jobs.ledger if line.job_id == job_id]
@@ -142,11 +190,27 @@ class PostgresStore:
         return PostgresPauses(self.database)
 
     @property
+    def event_log(self) -> PostgresEventLog:
+        return PostgresEventLog(self.database)
+
+    @property
     def deliveries(self) -> PostgresDeliveries:
         return PostgresDeliveries(self.database)
 
+    @property
+    def callbacks(self) -> PostgresCallbacks:
+        return PostgresCallbacks(self.database)
+
+    @property
+    def erasures(self) -> PostgresErasures:
+        return PostgresErasures(self.database)
+
     def budgets(self, *, emulated: bool = False) -> PostgresBudgets:
         return PostgresBudgets(self.database, emulated=emulated)
+
+    @property
+    def costs(self) -> PostgresCosts:
+        return PostgresCosts(self.database)
 
     def ledger(self, job_id: UUID) -> list[Line]:
         rows = self.database.run(select(LEDGER).where(LEDGER.c.job_id == job_id).order_by(LEDGER.c.id))

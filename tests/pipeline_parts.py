@@ -253,10 +253,12 @@ class World:
         self.shop, self.studio = Shop("nanobanana"), Shop("gemini", synchronous=True)
         self.breaker = MemoryBreaker(self.clock)
         self.admitted: list[UUID] = []
+        self.called: list[bytes] = []
         self.services = Services(
             **cast(Any, {
-                "jobs": self.jobs, "costs": None, "books": None, "alerts": None, "pauses": store.pauses,
-                "deliveries": store.deliveries,
+                "jobs": self.jobs, "costs": store.costs, "books": None, "alerts": None, "pauses": store.pauses,
+                "deliveries": store.deliveries, "erasures": store.erasures, "event_log": store.event_log,
+                "callbacks": store.callbacks,
                 "budgets": store.budgets(emulated=True), "styles": MemoryStyles(), "blobs": self.blobs,
                 "breaker": self.breaker, "hints": self.heard, "results": self.redis, "transport": self.web,
                 "catalog": CATALOG,

@@ -29,7 +29,7 @@ def database(database_url: str) -> Iterator[Database]:
 def postgres(database: Database) -> PostgresStore:
     """PostgreSQL without a row."""
     tables = "imagegen_ledger imagegen_events imagegen_attempts image_generation_jobs imagegen_batches imagegen_cache"
-    tables = f"imagegen_deliveries {tables} imagegen_pace imagegen_pauses"
+    tables = f"imagegen_deliveries {tables} imagegen_pace imagegen_pauses imagegen_discards imagegen_callback_counts"
     tables += " imagegen_budgets imagegen_spending imagegen_flights"
     database.run(text("; ".join(f"DELETE FROM {SCHEMA}.{table}" for table in tables.split())))
     return PostgresStore(PostgresJobs(database), database)

@@ -10,11 +10,13 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from imagegen.api.live import Live
 from imagegen.api.problems import Refused
 from imagegen.api.readiness import Parts
 from imagegen.api.setup import Setup
 from imagegen.api.tokens import Caller, Tokens
 from imagegen.api.waiting import Afterwards, WaitingRoom
+from imagegen.balances import Balances
 from imagegen.errors import Forbidden, TooManyRequests, Unauthenticated
 from imagegen.ports import Services
 from imagegen.transport import Reply
@@ -32,6 +34,7 @@ class House:
     def __init__(self, services: Callable[[], Services], setup: Setup) -> None:
         self._services, self.setup = services, setup
         self.afterwards = Afterwards()
+        self.open()
 
     @property
     def services(self) -> Services:
@@ -45,17 +48,34 @@ class House:
         def fetch(method: str, url: str, *, total: float, max_bytes: int) -> Reply:
             return self.services.transport.call(method, url, total=total, max_bytes=max_bytes)
 
-        return Tokens(self.setup.tokens, fetch, self.services.clock.monotonic)
+        return Tokens(self.setup.tokens, fetch, self.services.clock.monotonic, self.setup.reread)
+
+    @cached_property
+    def balances(self) -> Balances:
+        """What providers said of their balances."""
+        return Balances(self.services.clock.monotonic)
 
     @cached_property
     def parts(self) -> Parts:
         """Who asks the parts whether they answer."""
         return Parts(self.setup.checks)
 
-    @cached_property
-    def room(self) -> WaitingRoom:
-        """Where callers wait for their pictures."""
-        return WaitingRoom(lambda job_ids: self.services.jobs.ended(job_ids))
+    def open(self) -> None:
+        """Callers may wait for their pictures (`room`) and follow events (`live`)."""
+        self.draining = False
+        self.room = WaitingRoom(lambda job_ids: self.services.jobs.ended(job_ids))
+        self.live = Live(lambda: self.services)
+
+    def drain(self) -> None:
+        """The process is about to end: callers who wait are answered, streams end, readiness says so."""
+        self.draining = True
+        self.room.close()
+        self.live.drain()
+
+    def close(self) -> None:
+        """Returns when all that was left for afterwards is done."""
+        self.live.close()
+        self.afterwards.close()
 
     def admitted(self, token: str) -> Caller:
         """Whose token it is, its request counted. Raises `Unauthenticated`, `TooManyRequests`, `PartUnavailable`."""
@@ -80,13 +100,15 @@ TheHouse = Annotated[House, Depends(house_of)]
 
 
 async def caller_of(
-    house: TheHouse, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+    request: Request, house: TheHouse, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 ) -> Caller:
-    """Whoever sent the request."""
+    """Whoever sent the request; `request.state.caller` tells it to those who answer errors."""
     if credentials is None:
         error = Unauthenticated("there is no bearer token: send Authorization: Bearer TOKEN")
         raise Refused(401, error, {"WWW-Authenticate": 'Bearer realm="imagegen"'})
-    return await run_in_threadpool(house.admitted, credentials.credentials)
+    caller = await run_in_threadpool(house.admitted, credentials.credentials)
+    request.state.caller = caller
+    return caller
 
 
 TheCaller = Annotated[Caller, Depends(caller_of)]

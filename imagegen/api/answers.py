@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Header
 from fastapi.concurrency import run_in_threadpool
@@ -18,7 +19,7 @@ from imagegen.api.waiting import LOOK_EVERY
 from imagegen.contracts import BatchDocument, JobDocument
 from imagegen.errors import InvalidRequest
 from imagegen.records import Admitted
-from imagegen.states import BatchStatus
+from imagegen.states import TERMINAL, BatchStatus
 
 MAX_WAIT = 60
 """Seconds that an answer may be waited for."""
@@ -65,28 +66,44 @@ async def accepted(admitted: Admitted, house: House, prefer: str | None, look: C
         send_hints(admitted, house.services)
 
     if not seconds:
-        return answer(_document(admitted), 202, background=BackgroundTask(house.afterwards.do, hint))
+        return answer(_document(admitted, house), 202, background=BackgroundTask(house.afterwards.do, hint))
     await house.afterwards.do(hint)
-    document, done = await _waited(admitted, house, seconds, look)
+    document, done = await _waited([job.id for job in admitted.jobs], house, seconds, look)
     return answer(document, 200 if done else 202, {"Preference-Applied": f"wait={seconds}"})
 
 
+async def standing(house: House, prefer: str | None, look: Callable[[], Document]) -> Response:
+    """What `look` reads: at once, or, where the caller prefers to wait, as soon as it has ended."""
+    document = await run_in_threadpool(look)
+    seconds = seconds_to_wait(prefer)
+    if not seconds or _ended(document):
+        return answer(document, 200)
+    jobs = [document] if isinstance(document, JobDocument) else document.jobs
+    document, _ = await _waited([job.job_id for job in jobs], house, seconds, look)
+    return answer(document, 200, {"Preference-Applied": f"wait={seconds}"})
+
+
+def _ended(document: Document) -> bool:
+    return document.status not in _LIVE if isinstance(document, BatchDocument) else document.status in TERMINAL
+
+
 async def _waited(
-    admitted: Admitted, house: House, seconds: int, look: Callable[[], Document]
+    job_ids: Sequence[UUID], house: House, seconds: int, look: Callable[[], Document]
 ) -> tuple[Document, bool]:
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
-    done = await house.room.wait([job.id for job in admitted.jobs], seconds)
+    done = await house.room.wait(job_ids, seconds)
     document = await run_in_threadpool(look)
     # The last member's end closes its batch a moment later.
-    while done and document.status in _LIVE and loop.time() < until:
+    while done and document.status in _LIVE and loop.time() < until and not house.draining:
         await asyncio.sleep(LOOK_EVERY)
         document = await run_in_threadpool(look)
     return document, done and document.status not in _LIVE
 
 
-def _document(admitted: Admitted) -> Document:
-    return admitted.jobs[0].document() if admitted.batch is None else admitted.batch.document(admitted.jobs)
+def _document(admitted: Admitted, house: House) -> Document:
+    links = house.services.links
+    return links.job(admitted.jobs[0]) if admitted.batch is None else links.batch(admitted.batch, admitted.jobs)
 
 
 def answer(

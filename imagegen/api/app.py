@@ -9,8 +9,9 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
-from imagegen.api import batches, files, health, inputs, jobs, styles
+from imagegen.api import batches, budgets, costs, erase, estimate, events, files, health, inputs, jobs, styles
 from imagegen.api.access import House
+from imagegen.api.draining import hearing
 from imagegen.api.openapi import describe
 from imagegen.api.problems import answer_problems
 from imagegen.api.setup import Setup
@@ -29,14 +30,17 @@ def create_app(services: Callable[[], Services], setup: Setup = LOCKED) -> FastA
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await run_in_threadpool(house.afterwards.close)
+        house.open()
+        with hearing(house.drain):
+            yield
+        house.drain()
+        await run_in_threadpool(house.close)
 
     app = FastAPI(title="imagegen", version="1", docs_url="/docs", redoc_url=None, lifespan=living)
     app.state.house = house
-    for part in (jobs, batches, styles, inputs, health, files):
+    for part in (jobs, erase, batches, events, estimate, costs, budgets, styles, inputs, health, files):
         app.include_router(part.router)
-    app.include_router(inbound(services), include_in_schema=False)
+    app.include_router(inbound(services, setup.inbound), include_in_schema=False)
     answer_problems(app)
     describe(app)
     if setup.origins:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from imagegen import cancelling, retrying
 from imagegen.admission import admit_batch
 from imagegen.api.access import House, TheCaller, TheHouse, owned
-from imagegen.api.answers import IdempotencyKey, Prefer, accepted, answer, with_key
+from imagegen.api.answers import IdempotencyKey, Prefer, accepted, answer, standing, with_key
 from imagegen.api.bodies import json_object
 from imagegen.api.openapi import BATCH_EXAMPLES, Page, RetryRequest, refuses, takes
 from imagegen.api.paging import KNOWN_QUERY, Listed
@@ -58,15 +58,14 @@ def list_batches(
     """Batches with their jobs, the newest first."""
     where = BatchFilter(**page.filters(caller), status=status.value if status else None)
     found, cursor = house.services.jobs.list_batches(where, limit=page.limit, cursor=page.cursor)
-    return JSONResponse(
-        {"items": [batch.document(jobs).json_document() for batch, jobs in found], "nextCursor": cursor}
-    )
+    shown = [house.services.links.batch(batch, jobs).json_document() for batch, jobs in found]
+    return JSONResponse({"items": shown, "nextCursor": cursor})
 
 
 @router.get("/{batch_id}", response_model=None, responses={200: {"model": BatchDocument}, **refuses(404)})
-def show_batch(batch_id: UUID, house: TheHouse, caller: TheCaller) -> Response:
-    """One batch and its jobs as they stand."""
-    return answer(_stands(batch_id, house, caller), 200)
+async def show_batch(batch_id: UUID, house: TheHouse, caller: TheCaller, prefer: Prefer = None) -> Response:
+    """One batch and its jobs as they stand, or, where the caller prefers to wait, as soon as it is closed."""
+    return await standing(house, prefer, lambda: _stands(batch_id, house, caller))
 
 
 @router.post(
@@ -79,7 +78,7 @@ def cancel_batch(batch_id: UUID, house: TheHouse, caller: TheCaller) -> Response
     """Cancels the members that have not ended."""
     _stands(batch_id, house, caller)
     batch, jobs = cancelling.cancel_batch(batch_id, house.services)
-    return answer(batch.document(jobs), 200 if all(job.terminal for job in jobs) else 202)
+    return answer(house.services.links.batch(batch, jobs), 200 if all(job.terminal for job in jobs) else 202)
 
 
 @router.post(
@@ -96,10 +95,10 @@ async def retry_batch(batch_id: UUID, request: Request, house: TheHouse, caller:
 def _retried(batch_id: UUID, body: dict[str, Any], house: House, caller: Caller) -> Response:
     _stands(batch_id, house, caller)
     batch, jobs = retrying.retry_batch(batch_id, house.services, parse_as(RetryRequest, body).buy)
-    return answer(batch.document(jobs), 202)
+    return answer(house.services.links.batch(batch, jobs), 202)
 
 
 def _stands(batch_id: UUID, house: House, caller: Caller | None) -> BatchDocument:
     """The batch as it stands, for this caller (None: whose it is was seen to)."""
     batch, jobs = house.services.jobs.get_batch(batch_id, owner=caller.sees if caller else None)
-    return batch.document(jobs)
+    return house.services.links.batch(batch, jobs)

@@ -20,10 +20,12 @@ def health() -> dict[str, str]:
 @router.get(
     "/ready", response_model=None,
     responses={200: {"description": "Every part answers", "content": _OBJECT},
-               503: {"description": "`away` names the parts that do not", "content": _OBJECT}},
+               503: {"description": "`away` names the parts that do not; or it drains", "content": _OBJECT}},
 )  # fmt: skip
 async def ready(house: TheHouse) -> Response:
-    """Whether database, Redis, broker and object store answer."""
+    """Whether database, Redis, broker and object store answer; not any more once the process is about to end."""
+    if house.draining:
+        return JSONResponse({"status": "draining"}, 503, {"Retry-After": "5"})
     away = await house.parts.away()
     if not away:
         return JSONResponse({"status": "ready"})

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from imagegen import cancelling, retrying
 from imagegen.admission import admit_image
 from imagegen.api.access import House, TheCaller, TheHouse, owned
-from imagegen.api.answers import IdempotencyKey, Prefer, accepted, answer, with_key
+from imagegen.api.answers import IdempotencyKey, Prefer, accepted, answer, standing, with_key
 from imagegen.api.bodies import json_object
 from imagegen.api.openapi import IMAGE_EXAMPLES, Page, RetryRequest, refuses, takes
 from imagegen.api.paging import KNOWN_QUERY, Listed
@@ -41,7 +41,7 @@ async def generate(
 
     admitted = await run_in_threadpool(admit)
     job_id = admitted.jobs[0].id
-    return await accepted(admitted, house, prefer, lambda: house.services.jobs.get(job_id).document())
+    return await accepted(admitted, house, prefer, lambda: _stands(job_id, house, None))
 
 
 @router.get(
@@ -57,13 +57,14 @@ def list_jobs(
     """Jobs, the newest first."""
     where = JobFilter(**page.filters(caller), status=status.value if status else None)
     jobs, cursor = house.services.jobs.list(where, limit=page.limit, cursor=page.cursor)
-    return JSONResponse({"items": [job.document().json_document() for job in jobs], "nextCursor": cursor})
+    shown = [house.services.links.job(job).json_document() for job in jobs]
+    return JSONResponse({"items": shown, "nextCursor": cursor})
 
 
 @router.get("/jobs/{job_id}", response_model=None, responses={200: {"model": JobDocument}, **refuses(404)})
-def show(job_id: UUID, house: TheHouse, caller: TheCaller) -> Response:
-    """One job as it stands."""
-    return answer(house.services.jobs.get(job_id, owner=caller.sees).document(), 200)
+async def show(job_id: UUID, house: TheHouse, caller: TheCaller, prefer: Prefer = None) -> Response:
+    """One job as it stands, or, where the caller prefers to wait, as soon as it has ended."""
+    return await standing(house, prefer, lambda: _stands(job_id, house, caller))
 
 
 @router.post(
@@ -77,7 +78,7 @@ def cancel(job_id: UUID, house: TheHouse, caller: TheCaller) -> Response:
     services = house.services
     services.jobs.get(job_id, owner=caller.sees)
     job = cancelling.cancel(job_id, services)
-    return answer(job.document(), 200 if job.terminal else 202)
+    return answer(services.links.job(job), 200 if job.terminal else 202)
 
 
 @router.post(
@@ -96,4 +97,9 @@ def _retried(job_id: UUID, body: dict[str, Any], house: House, caller: Caller) -
     services = house.services
     services.jobs.get(job_id, owner=caller.sees)
     buy = parse_as(RetryRequest, body).buy
-    return answer(retrying.retry(job_id, services, buy).document(), 202)
+    return answer(services.links.job(retrying.retry(job_id, services, buy)), 202)
+
+
+def _stands(job_id: UUID, house: House, caller: Caller | None) -> JobDocument:
+    """The job as it stands, for this caller (None: whose it is was seen to)."""
+    return house.services.links.job(house.services.jobs.get(job_id, owner=caller.sees if caller else None))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from decimal import Decimal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool, StringConstraints
 from pydantic.json_schema import models_json_schema
 
 from imagegen.api.problems import MEDIA_TYPE, Problem
+from imagegen.budgets import MOST
 from imagegen.contracts import BatchRequest, ImageRequest, Style, Wire
 
 Item = TypeVar("Item", bound=BaseModel)
+Period = Literal["day", "month", "total"]
+MAX_SCOPE = 140
+"""Characters of a budget's scope: its kind and a name of 120."""
+SCOPES = "`all`, `owner:NAME`, `project:NAME` or `provider:NAME`."
 REFS = "#/components/schemas/{model}"
 
 CHARACTER = {"name": "Mara", "description": "a lighthouse keeper in her sixties", "outfit": "yellow oilskins"}
@@ -49,6 +55,13 @@ BATCH_EXAMPLES = {
 STYLE_EXAMPLES = {
     "noir": {"value": {"name": "Noir", "modifiers": ["film grain"], "palette": ["#101010"], "avoid": ["colour"]}}
 }
+BUDGET_EXAMPLES = {
+    "month": {"summary": "All jobs of a month", "value": {"scope": "all", "period": "month", "limit": 250}},
+    "soft": {
+        "summary": "An owner's day, told of and not refused",
+        "value": {"scope": "owner:shop", "period": "day", "limit": 12.5, "hard": False},
+    },
+}
 REFUSALS = {
     400: "Malformed JSON, or a body that broke off",
     401: "No token that holds",
@@ -72,6 +85,15 @@ class RetryRequest(Wire):
     buy: bool = False
 
 
+class BudgetRequest(Wire):
+    """A budget as it shall be. `limit`: US dollars; a hard one refuses what it has no room for, a soft one alerts."""
+
+    scope: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SCOPE)] = Field(description=SCOPES)
+    period: Period
+    limit: Annotated[Decimal, Field(gt=0, lt=MOST, decimal_places=6)]
+    hard: StrictBool = True
+
+
 class Page(BaseModel, Generic[Item]):
     """One page of a list. `nextCursor` asks for the next one; null: there is none."""
 
@@ -79,7 +101,7 @@ class Page(BaseModel, Generic[Item]):
     next_cursor: str | None = Field(alias="nextCursor")
 
 
-_BODIES: tuple[type[BaseModel], ...] = (ImageRequest, BatchRequest, Style, RetryRequest)
+_BODIES: tuple[type[BaseModel], ...] = (ImageRequest, BatchRequest, Style, RetryRequest, BudgetRequest)
 
 
 def takes(model: type[BaseModel], examples: dict[str, Any] | None = None, *, required: bool = True) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
+from imagegen.api.tokens import Caller
 from imagegen.contracts import problem_of
 from imagegen.errors import (
     BudgetExceeded,
@@ -69,7 +70,8 @@ STATUS: dict[type[ImagegenError], int] = {
     StorageError: 503,
     Temporary: 503,
 }
-_TOLD = (PurchaseNeeded, BudgetExceeded, QuotaExhausted)
+_TOLD = (PurchaseNeeded, QuotaExhausted)
+_SHARED = ("scope", "period", "requested")
 _IDS = {"job_id": "jobId", "batch_id": "batchId"}
 
 
@@ -131,9 +133,20 @@ def problem(
     more: dict[str, Any] = {}
     if isinstance(error, InvalidRequest):
         more["problems"] = error.problems
+    elif isinstance(error, BudgetExceeded):
+        more, told["detail"] = _refusal(error, getattr(request.state, "caller", None))
     elif isinstance(error, _TOLD):
         more = dict(error.details)
     return _response(request, status, {**more, **told}, {**_headers(error, status), **(headers or {})})
+
+
+def _refusal(error: BudgetExceeded, caller: Caller | None) -> tuple[dict[str, Any], str]:
+    """What this caller is told of a budget without room: of one that it shares, not what others have committed."""
+    scope = str(error.details.get("scope"))
+    if caller is not None and caller.reads_budget(scope):
+        return dict(error.details), error.message
+    told = {name: error.details[name] for name in _SHARED if name in error.details}
+    return told, f"the budget {scope} ({told.get('period')}) has no room for it"
 
 
 def _headers(error: ImagegenError, status: int) -> dict[str, str]:

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 import jwt
 from jwt.types import Options
-from pydantic import SecretStr
 
+from imagegen.api.rotation import Reread, Rotating, TokenRules
 from imagegen.errors import ImagegenError, PartUnavailable, Unauthenticated
 from imagegen.transport import Reply
 
@@ -52,14 +52,9 @@ class Caller:
         """The owner whose things it sees; None: everybody's."""
         return None if self.service else self.owner
 
-
-@dataclass(frozen=True)
-class TokenRules:
-    """With what tokens are checked. Neither secret nor address: none holds."""
-
-    secret: SecretStr | None = None
-    jwks_url: str | None = None
-    audience: str | None = None
+    def reads_budget(self, scope: str) -> bool:
+        """Whether it may see what is committed there: in a scope of several owners, that is the others' money too."""
+        return self.service or scope == f"owner:{self.owner}"
 
 
 class Fetch(Protocol):
@@ -70,22 +65,28 @@ class Fetch(Protocol):
 
 @dataclass
 class Tokens:
-    """Reads tokens. Thread-safe. `fetch` reads the issuer's keys; `monotonic` counts seconds."""
+    """Reads tokens. Thread-safe. `fetch` reads the issuer's keys, `reread` the rules once more (None: they never
+    change); `monotonic` counts seconds."""
 
     rules: TokenRules
     fetch: Fetch
     monotonic: Callable[[], float]
+    reread: Reread | None = None
     _keys: Mapping[str | None, jwt.PyJWK] = field(default_factory=dict, init=False)
     _read_at: float | None = field(default=None, init=False)
     _tried_at: float | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _rotating: Rotating = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rotating = Rotating(self.rules, self.reread, self.monotonic)
 
     def caller(self, token: str, now: datetime) -> Caller:
         """Whose token it is. Raises `Unauthenticated`, and `PartUnavailable` where the issuer's keys cannot be had."""
         if len(token) > MAX_TOKEN:
             raise Unauthenticated("the token is too long")
         try:
-            claims = self._claims(token)
+            claims = self._proved(token)
         except jwt.InvalidAudienceError as error:
             raise Unauthenticated("the token is for another audience") from error
         except jwt.MissingRequiredClaimError as error:
@@ -98,10 +99,21 @@ class Tokens:
             raise Unauthenticated(f"the token's sub is no owner name of 1 to {MAX_OWNER} characters")
         return Caller(owner.strip(), service=claims.get("role") == "service")
 
-    def _claims(self, token: str) -> dict[str, Any]:
+    def _proved(self, token: str) -> dict[str, Any]:
+        """Its claims; where its signature does not hold, the secret's file may have another secret by then."""
+        rules = self._rotating.rules()
+        try:
+            return self._claims(token, rules)
+        except jwt.InvalidSignatureError:
+            changed = self._rotating.again(rules)
+            if changed is None:
+                raise
+            return self._claims(token, changed)
+
+    def _claims(self, token: str, rules: TokenRules) -> dict[str, Any]:
         header = jwt.get_unverified_header(token)
-        algorithm, audience = str(header.get("alg")), self.rules.audience
-        key = self._key(algorithm, header.get("kid"))
+        algorithm, audience = str(header.get("alg")), rules.audience
+        key = self._key(algorithm, header.get("kid"), rules)
         required = ["exp", "sub", "aud"] if audience else ["exp", "sub"]
         # Time is checked by our own clock.
         options = Options(
@@ -109,40 +121,46 @@ class Tokens:
         )
         return jwt.decode(token, key, algorithms=[algorithm], audience=audience, options=options)
 
-    def _key(self, algorithm: str, kid: Any) -> Any:
-        if algorithm == SHARED and self.rules.secret is not None:
-            return self.rules.secret.get_secret_value()
-        if algorithm in PUBLISHED and self.rules.jwks_url is not None:
-            found = self._published(str(kid) if kid is not None else None)
+    def _key(self, algorithm: str, kid: Any, rules: TokenRules) -> Any:
+        if algorithm == SHARED and rules.secret is not None:
+            return rules.secret.get_secret_value()
+        if algorithm in PUBLISHED and rules.jwks_url is not None:
+            found = self._published(str(kid) if kid is not None else None, rules.jwks_url)
             if found is not None and found.algorithm_name == algorithm:
                 return found.key
         raise Unauthenticated(f"no key of ours checks a token with alg {algorithm[:20]!r} and this kid")
 
-    def _published(self, kid: str | None) -> jwt.PyJWK | None:
-        with self._lock:
+    def _published(self, kid: str | None, url: str) -> jwt.PyJWK | None:
+        # Whoever has a known key does not wait for an issuer that is slow.
+        if not self._lock.acquire(blocking=kid not in self._keys):
+            return self._keys.get(kid)
+        try:
             now = self.monotonic()
             old = self._read_at is None or now - self._read_at > KEYS_LIFE
             tried = self._tried_at is not None and now - self._tried_at < KEYS_PAUSE
             if (old or kid not in self._keys) and not tried:
                 self._tried_at = now
-                self._read_keys(now)
+                self._read_keys(now, url)
             if self._read_at is None:
                 raise PartUnavailable("the keys of the tokens' issuer cannot be read", {"part": "jwks"})
             return self._keys.get(kid)
+        finally:
+            self._lock.release()
 
-    def _read_keys(self, now: float) -> None:
+    def _read_keys(self, now: float, url: str) -> None:
         """Keys that were read before stay in use while their issuer is away."""
         try:
-            reply = self.fetch("GET", str(self.rules.jwks_url), total=KEYS_TOTAL, max_bytes=KEYS_BYTES)
+            reply = self.fetch("GET", url, total=KEYS_TOTAL, max_bytes=KEYS_BYTES)
             found = jwt.PyJWKSet.from_dict(reply.json()) if reply.status == 200 else None
         except (ImagegenError, jwt.PyJWTError, ValueError, AttributeError):
             found = None
         if found is None:
             return
         usable = [key for key in found.keys if key.algorithm_name in PUBLISHED]
-        self._keys = {key.key_id: key for key in usable}
+        keys: dict[str | None, jwt.PyJWK] = {key.key_id: key for key in usable}
         if len(usable) == 1:
-            self._keys = {**self._keys, None: usable[0]}
+            keys[None] = usable[0]
+        self._keys = keys
         self._read_at = now
 
 

@@ -37,10 +37,11 @@ class WaitingRoom:
         self._ended, self._most = ended, most
         self._waiters: set[_Waiter] = set()
         self._watcher: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def wait(self, job_ids: Sequence[UUID], seconds: float) -> bool:
-        """Whether all of the jobs ended within these seconds; False at once where too many wait already."""
-        if len(self._waiters) >= self._most:
+        """Whether all of the jobs ended within these seconds; False at once where the room is full or closed."""
+        if self._closed or len(self._waiters) >= self._most:
             return False
         waiter = _Waiter(set(job_ids))
         self._waiters.add(waiter)
@@ -53,7 +54,13 @@ class WaitingRoom:
             return False
         finally:
             self._waiters.discard(waiter)
-        return True
+        return not waiter.open
+
+    def close(self) -> None:
+        """Whoever waits is let go, and nobody waits any more."""
+        self._closed = True
+        for waiter in self._waiters:
+            waiter.done.set()
 
     async def _watch(self) -> None:
         while self._waiters:

@@ -1,10 +1,12 @@
-"""The door for providers' callbacks: who does not prove an attempt's token learns nothing at all."""
+"""The door for providers' callbacks: who proves neither signature nor token learns nothing at all."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -12,10 +14,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from imagegen.callbacks import Verdict, provider_of, receive
+from imagegen.api.setup import Inbound
+from imagegen.callbacks import REFUSED, Callback, Verdict, count, provider_of, take
 from imagegen.errors import AuthError, PartUnavailable, RateLimited, Temporary
 from imagegen.ports import Services
-from imagegen.providers.registry import MAKERS
+from imagegen.providers.inbound.verifiers import Verifiers
+from imagegen.settings_values import PROVIDERS
+from imagegen.transport import Reply
 
 log = logging.getLogger(__name__)
 MAX_BODY = 1024 * 1024
@@ -25,37 +30,64 @@ BODY_TOTAL = 5.0
 TRY_AGAIN = 5
 """Seconds that a provider is asked to wait before it calls again."""
 
+NOBODY = UUID(int=0)
+
 _AWAY = (PartUnavailable, Temporary, RateLimited, AuthError)
 
 
-def inbound(services: Callable[[], Services]) -> APIRouter:
+def inbound(services: Callable[[], Services], setup: Inbound) -> APIRouter:
     """`POST /api/webhooks/{provider}?attempt=UUID&token=…` over services that are built at the first request."""
     router = APIRouter()
+    desk = _Desk(services, setup)
 
     @router.post("/api/webhooks/{provider}")
-    async def webhook(provider: str, request: Request, attempt: str = "", token: str = "") -> JSONResponse:
+    async def webhook(provider: str, request: Request, attempt: str | None = None, token: str = "") -> JSONResponse:
         """A provider says that an order has ended. Repeats are welcome."""
         name, attempt_id = provider_of(provider), _uuid(attempt)
-        if name not in MAKERS or attempt_id is None:
+        if name not in PROVIDERS:
             return _said(404, "not found")
         body = await _body(request)
         if isinstance(body, JSONResponse):
             return body
-        return await run_in_threadpool(_answer, name, attempt_id, token, body, services)
+        told = Callback(provider=name, attempt_id=attempt_id, token=token, body=body)
+        return await run_in_threadpool(desk.answer, told, dict(request.headers))
 
     return router
 
 
-def _answer(provider: str, attempt_id: UUID, token: str, body: bytes, services: Callable[[], Services]) -> JSONResponse:
-    try:
-        verdict = receive(provider, attempt_id, token, body, services())
-    except _AWAY as error:
-        log.warning("a callback of %s for attempt %s waits: %s", provider, attempt_id, error)
-        return _said(503, "try again later", {"Retry-After": str(TRY_AGAIN)})
-    if verdict is Verdict.FORGED:
-        return _said(404, "not found")
-    log.info("callback of %s for attempt %s: %s", provider, attempt_id, verdict)
-    return _said(400, "the body names no order") if verdict is Verdict.UNREADABLE else _said(200, "success")
+class _Desk:
+    """Who checks callbacks and takes them."""
+
+    def __init__(self, services: Callable[[], Services], setup: Inbound) -> None:
+        self._services, self._setup = services, setup
+
+    @cached_property
+    def _verifiers(self) -> Verifiers:
+        def fetch(method: str, url: str, *, total: float, max_bytes: int) -> Reply:
+            return self._services().transport.call(method, url, total=total, max_bytes=max_bytes)
+
+        return Verifiers(self._setup.rules, fetch, self._services().clock.monotonic, self._setup.reread)
+
+    def answer(self, told: Callback, headers: Mapping[str, str]) -> JSONResponse:
+        """What the provider hears. Whoever is refused hears the same, for whatever reason."""
+        try:
+            verdict = self._taken(told, headers)
+        except _AWAY as error:
+            log.warning("a callback of %s for attempt %s waits: %s", told.provider, told.attempt_id, error)
+            return _said(503, "try again later", {"Retry-After": str(TRY_AGAIN)})
+        log.info("callback of %s for attempt %s: %s", told.provider, told.attempt_id, verdict)
+        if verdict in REFUSED:
+            return _said(404, "not found")
+        return _said(400, "the body names no order") if verdict is Verdict.UNREADABLE else _said(200, "success")
+
+    def _taken(self, told: Callback, headers: Mapping[str, str]) -> Verdict:
+        services = self._services()
+        try:
+            proof = self._verifiers.check(told.provider, told.body, headers, services.clock.now())
+        except PartUnavailable:
+            count(told.provider, Verdict.DEFERRED, services)
+            raise
+        return take(replace(told, proof=proof), services)
 
 
 async def _body(request: Request) -> bytes | JSONResponse:
@@ -76,11 +108,14 @@ async def _body(request: Request) -> bytes | JSONResponse:
     return b"".join(chunks)
 
 
-def _uuid(text: str) -> UUID | None:
+def _uuid(text: str | None) -> UUID | None:
+    """The attempt that an address names; one that is no id is nobody's."""
+    if text is None:
+        return None
     try:
         return UUID(text)
     except ValueError:
-        return None
+        return NOBODY
 
 
 def _said(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from imagegen.budgets import PERIODS, checked_limit, checked_scope
+from imagegen.budgets import PERIODS, checked_limit, checked_scope, document
 from imagegen.cli.context import services_of
 from imagegen.cli.output import columns, dollars, emit
 from imagegen.errors import NotFound
@@ -37,7 +35,7 @@ def budgets(ctx: click.Context, as_json: bool) -> None:
     services = services_of(ctx)
     found = services.budgets.list(at=services.clock.now())
     if as_json:
-        emit({"items": [budget_document(one) for one in found], "nextCursor": None})
+        emit({"items": [document(one) for one in found], "nextCursor": None})
     elif found:
         rows = [_row(one) for one in found]
         click.echo(columns([("SCOPE", "PERIOD", "KIND", "COMMITTED", "LIMIT", "REMAINING", ""), *rows]))
@@ -57,7 +55,7 @@ def set_budget(ctx: click.Context, scope: str, limit: str, period: str, soft: bo
     name, amount, services = checked_scope(scope), checked_limit(limit), services_of(ctx)
     budget = services.budgets.set(name, period, amount, not soft, at=services.clock.now())
     if as_json:
-        emit(budget_document(budget))
+        emit(document(budget))
         return
     kind = "hard" if budget.hard else "soft"
     click.echo(
@@ -82,20 +80,6 @@ def remove_budget(ctx: click.Context, scope: str, period: str | None, as_json: b
         emit({"scope": name, "removed": removed})
     else:
         click.echo(f"removed {removed} {'budget' if removed == 1 else 'budgets'} of {name}")
-
-
-def budget_document(one: Budget) -> dict[str, Any]:
-    """`{scope, period, starts, hard, limit, committed, remaining, currency}`; US dollars as numbers."""
-    return {
-        "scope": one.scope,
-        "period": one.period,
-        "starts": None if one.period == "total" else one.starts.isoformat(),
-        "hard": one.hard,
-        "limit": float(one.amount),
-        "committed": float(one.committed),
-        "remaining": float(one.remaining),
-        "currency": "USD",
-    }
 
 
 def bar(one: Budget) -> str:

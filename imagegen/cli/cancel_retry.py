@@ -14,6 +14,7 @@ from imagegen.cli.context import cancelling, retrying, services_of
 from imagegen.cli.output import DONE, FAILED, dollars, emit
 from imagegen.errors import Conflict, NotFound, PurchaseNeeded
 from imagegen.jobs import Job
+from imagegen.links import Links
 from imagegen.ports import Services
 from imagegen.states import Stage, Status
 
@@ -35,9 +36,12 @@ def cancel_jobs(ctx: click.Context, /, ids: tuple[UUID, ...], dry_run: bool, as_
     if dry_run:
         print_forecast((_cancelling(job) for job in jobs), as_json)
         return
-    ctx.exit(
-        _each(jobs, lambda job: cancelling().cancel(job.id, services), told_of_cancelled, "not cancelled", as_json)
-    )
+
+    def act(job: Job) -> Job:
+        ended: Job = cancelling().cancel(job.id, services)
+        return ended
+
+    ctx.exit(_each(jobs, act, told_of_cancelled, "not cancelled", as_json, services.links))
 
 
 @click.command("retry")
@@ -57,7 +61,12 @@ def retry_jobs(
     if dry_run:
         print_forecast((_retrying(job, services) for job in jobs), as_json)
         return
-    ctx.exit(_each(jobs, lambda job: retrying().retry(job.id, services, buy), told_of_retried, "not retried", as_json))
+
+    def act(job: Job) -> Job:
+        again: Job = retrying().retry(job.id, services, buy)
+        return again
+
+    ctx.exit(_each(jobs, act, told_of_retried, "not retried", as_json, services.links))
 
 
 def told_of_cancelled(job: Job) -> str:
@@ -103,7 +112,12 @@ def _retrying(job: Job, services: Services) -> Forecast:
 
 
 def _each(
-    jobs: Iterable[Job], act: Callable[[Job], Job], told: Callable[[Job], str], refused: str, as_json: bool
+    jobs: Iterable[Job],
+    act: Callable[[Job], Job],
+    told: Callable[[Job], str],
+    refused: str,
+    as_json: bool,
+    links: Links,
 ) -> int:
     """Acts on each job, tells what came of it, and returns the exit code."""
     items: list[dict[str, Any]] = []
@@ -115,7 +129,7 @@ def _each(
         except (Conflict, NotFound, PurchaseNeeded) as refusal:
             after, error, code = job, refusal.document(), FAILED
             says = f"{refused}: {refusal}"
-        items.append({**after.document().json_document(), "outcome": says, "refusal": error})
+        items.append({**links.job(after).json_document(), "outcome": says, "refusal": error})
         if not as_json:
             click.echo(f"{after.id}  {says}")
     if as_json:

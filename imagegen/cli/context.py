@@ -82,6 +82,11 @@ def retrying() -> Any:
     return importlib.import_module("imagegen.retrying")
 
 
+def erasing() -> Any:
+    """`imagegen.erasing`, by name for the same reason."""
+    return importlib.import_module("imagegen.erasing")
+
+
 def tokens() -> Any:
     """`imagegen.api.tokens`, by name: it needs the extra `api`. Raises `NotServed` without."""
     try:

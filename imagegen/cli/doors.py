@@ -47,25 +47,25 @@ class ServicesDoor:
 
     def submit(self, request: ImageRequest) -> Document:
         admitted: Admitted = admission().admit_image(request, self._services, door="cli")
-        return admitted.jobs[0].document()
+        return self._services.links.job(admitted.jobs[0])
 
     def submit_batch(self, request: BatchRequest) -> Document:
         admitted: Admitted = admission().admit_batch(request, self._services, door="cli")
         if admitted.batch is None:
-            return admitted.jobs[0].document()
-        return admitted.batch.document(admitted.jobs)
+            return self._services.links.job(admitted.jobs[0])
+        return self._services.links.batch(admitted.batch, admitted.jobs)
 
     def look(self, wanted: UUID) -> Document:
         if wanted not in self._batches:
             try:
-                return self._services.jobs.get(wanted).document()
+                return self._services.links.job(self._services.jobs.get(wanted))
             except NotFound:
                 self._batches.add(wanted)
         try:
             batch, jobs = self._services.jobs.get_batch(wanted)
         except NotFound:
             raise NotFound(f"no job or batch has the id {wanted}") from None
-        return batch.document(jobs)
+        return self._services.links.batch(batch, jobs)
 
     def history(self, job_id: UUID) -> Sequence[Event]:
         return self._services.jobs.history(job_id)

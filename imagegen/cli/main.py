@@ -16,6 +16,7 @@ from imagegen.cli.deliveries import deliveries
 from imagegen.cli.demo import demo
 from imagegen.cli.doctor import doctor
 from imagegen.cli.emulator import emulator
+from imagegen.cli.erase import erase
 from imagegen.cli.operate import config, migrate
 from imagegen.cli.output import INTERRUPTED, USAGE, emit_error, exit_code
 from imagegen.cli.pause import pause, resume
@@ -72,7 +73,7 @@ def imagegen() -> None:
 
 for _command in (
     up, demo, submit, batch, show, watch, list_jobs, cancel_jobs, retry_jobs, pause, resume, budgets, costs, cache,
-    providers, styles, deliveries, token, doctor, alerts, config, migrate, bucket, emulator,
+    providers, styles, deliveries, erase, token, doctor, alerts, config, migrate, bucket, emulator,
 ):  # fmt: skip
     imagegen.add_command(_command)
 

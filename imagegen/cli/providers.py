@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -17,6 +17,7 @@ from imagegen.cli.output import columns, dollars, emit
 from imagegen.cli.pause import pause_document
 from imagegen.errors import ImagegenError, InvalidRequest
 from imagegen.ports import Services
+from imagegen.ports_callbacks import Tally
 from imagegen.records import Pause
 from imagegen.settings import Settings, documented_urls
 from imagegen.settings_source import KEYS, URLS
@@ -38,8 +39,11 @@ def providers(ctx: click.Context, credit: bool, as_json: bool) -> None:
         return
     services = services_of(ctx)
     settings = join_running()
-    pauses = services.pauses.list()
-    items = [provider_document(name, settings, services, pauses, credit) for name in PROVIDERS]
+    pauses, tallies = services.pauses.list(), services.callbacks.tallies(at=services.clock.now())
+    items = [
+        {**provider_document(name, settings, services, pauses, credit), "callbacks": callback_counts(name, tallies)}
+        for name in PROVIDERS
+    ]
     if as_json:
         emit({"items": items, "nextCursor": None})
         return
@@ -102,6 +106,15 @@ def provider_document(
     return document
 
 
+def callback_counts(name: str, tallies: Sequence[Tally]) -> dict[str, dict[str, int]]:
+    """How often the provider's callbacks came to what, in the last 24 hours and 7 days; see `imagegen.callbacks`."""
+    own = [one for one in tallies if one.provider == name]
+    return {
+        "24h": {one.outcome: one.day for one in own if one.day},
+        "7d": {one.outcome: one.week for one in own},
+    }
+
+
 def _models(provider: str, catalog: Catalog, today: date) -> list[dict[str, Any]]:
     return [_model(offer, catalog, today) for offer in catalog.offers if offer.provider == provider]
 
@@ -127,6 +140,10 @@ def _credit(name: str, services: Services) -> dict[str, Any]:
     return {"left": None if left is None else float(left), "error": None}
 
 
+def _counts(span: str, told: Mapping[str, int]) -> str:
+    return f"{span}: " + (", ".join(f"{count} {outcome}" for outcome, count in told.items()) or "none")
+
+
 def _print(item: dict[str, Any]) -> None:
     if not item["configured"]:
         state = "not used" if item["keySet"] else "not configured"
@@ -137,6 +154,8 @@ def _print(item: dict[str, Any]) -> None:
     if item["breaker"]:
         states = (f"{one} {told(state, item['probedIn'][one])}" for one, state in item["breaker"].items())
         click.echo("  breaker  " + "  ".join(states))
+    if item["callbacks"]["7d"]:
+        click.echo("  callbacks  " + "; ".join(_counts(span, told) for span, told in item["callbacks"].items()))
     for pause in item["pauses"]:
         click.echo(f"  paused   {pause['scope']}" + (f": {pause['reason']}" if pause["reason"] else ""))
     if item.get("credit"):

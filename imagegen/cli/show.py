@@ -89,7 +89,7 @@ def list_jobs(
         since=None if since is None else moment_before(since, services.clock.now()),
     )
     jobs, following = services.jobs.list(where, limit=limit, cursor=cursor)
-    documents = [job.document() for job in jobs]
+    documents = [services.links.job(job) for job in jobs]
     if as_json:
         emit({"items": [one.json_document() for one in documents], "nextCursor": following})
         return

@@ -60,7 +60,10 @@ TOKEN_LIFE = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Options:
-    """What `up` starts beside the parts. `statement_log` has PostgreSQL write every statement there, for counting."""
+    """What `up` starts beside the parts. `statement_log` has PostgreSQL write every statement there, for counting.
+
+    `supervisor` is the kind that starts the children.
+    """
 
     workers: tuple[Worker, ...] = WORKERS
     beat: bool = True
@@ -70,6 +73,7 @@ class Options:
     statement_log: Path | None = None
     emulator: tuple[str, ...] = ()
     report: Callable[[str], None] = to_stderr
+    supervisor: type[Supervisor] = Supervisor
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def running(plan: Plan, options: Options = Options()) -> Iterator[Running]:
         stack.callback(lock.release)
         stack.callback(home.remove_short_folders)
         withdraw(home)
-        supervisor = stack.enter_context(Supervisor(home, options.report))
+        supervisor = stack.enter_context(options.supervisor(home, options.report))
         stack.callback(withdraw, home)
         places = _start_parts(plan, options, home, supervisor, app_root)
         env = joining(plan, places)

@@ -43,6 +43,7 @@ class Published:
     job_id: UUID
     status: Status
     object_key: str | None
+    erased: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,14 @@ from functools import partial
 from itertools import islice
 from uuid import UUID
 
+from imagegen import policies
 from imagegen.doctor.books import CachedBlob, Expected, Published
 from imagegen.doctor.findings import Finding, Severity
-from imagegen.layout import ATTEMPTS, BLOBS, INPUTS, PUBLIC_PREFIX, blob_key
+from imagegen.layout import ATTEMPTS, BLOBS, INPUTS, PUBLIC_PREFIX, blob_key, thumbnail_key
 from imagegen.ports import BlobInfo, Services
 from imagegen.states import LIVE, Status
 
-GRACE = timedelta(hours=24)
+GRACE = policies.INPUT_GRACE
 """Age from which on an object without a row is an orphan: an input may be stored long before its request comes."""
 
 CHUNK = 2000
@@ -85,6 +86,8 @@ def _wrongly_there(row: Published | None) -> str | None:
         return "published, and no job has its id"
     if row.status in {Status.FAILED, Status.CANCELLED}:
         return f"published, and its job is {row.status}"
+    if row.erased:
+        return "published, and its job was erased"
     return None
 
 
@@ -111,7 +114,7 @@ def _lost_pictures(present: set[str], services: Services) -> Iterator[Finding]:
 def _needed(row: Expected) -> Iterator[str]:
     if row.status is Status.COMPLETED and row.object_key is not None:
         yield row.object_key
-        yield f"{row.object_key.rpartition('.')[0]}_thumb.webp"
+        yield thumbnail_key(row.object_key)
     elif row.status in LIVE:
         yield from ([blob_key(row.blob_sha256)] if row.blob_sha256 else [])
         yield from row.inputs

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
 from imagegen.embedded.home import Home, write_private
 from imagegen.embedded.process import ProcessId, User, end, kill_group, launch_command, started_at
@@ -56,10 +56,23 @@ class Child:
     before: Callable[[], None] | None = None
 
 
+class Process(Protocol):
+    """What a supervisor needs of `subprocess.Popen`."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+
+    def wait(self) -> int:
+        """The exit code, once there is one."""
+
+
 @dataclass
 class _Slot:
     child: Child
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     identity: ProcessId | None = None
     began: float = 0.0
     next_start: float = 0.0
@@ -193,7 +206,7 @@ class Supervisor:
         slot.identity = ProcessId(slot.process.pid, started) if started else None
         self._write_record()
 
-    def _popen(self, child: Child) -> subprocess.Popen[bytes]:
+    def _popen(self, child: Child) -> Process:
         if child.before is not None:
             child.before()
         with self._open_log(child) as log:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from imagegen.errors import ImagegenError
 
@@ -140,4 +140,13 @@ class Provider(Protocol):
 
     def credit(self) -> Decimal | None:
         """Credits left in the provider's own unit, or None where it has no such answer."""
+        ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A provider whose API deletes what it keeps of an order. Not every one has that: see `imagegen.erasing.KEPT`."""
+
+    def forget(self, provider_job_id: str) -> None:
+        """Deletes the order's inputs and outputs at the provider; nothing there is fine. Raises like `poll`."""
         ...

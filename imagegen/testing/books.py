@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -49,6 +50,8 @@ class Books:
     outbox: dict[UUID, Delivery] = field(default_factory=dict)
     budgets: dict[tuple[str, str, bool], tuple[Decimal, bool]] = field(default_factory=dict)
     bought: dict[tuple[str, bool], datetime] = field(default_factory=dict)
+    called: dict[UUID, str] = field(default_factory=dict)
+    callbacks: Counter[tuple[str, str, datetime]] = field(default_factory=Counter)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def standing(self, key: tuple[str, str, bool], day: date, extra: Sequence[Job] = ()) -> Budget:
@@ -129,6 +132,8 @@ class Books:
     def _intend(self, new: NewAttempt, at: datetime) -> None:
         given = {name: getattr(new, name) for name in _NEW}
         self.attempts[new.id] = Attempt(**given, state="submitting", submitted_at=at)
+        if new.callback is not None:
+            self.called[new.id] = new.callback
 
     def _learn(self, facts: Facts, at: datetime, *, late: bool = False) -> None:
         """`late`: the job had ended, and the facts moved it no more."""

@@ -12,7 +12,7 @@ from imagegen import money
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound
 from imagegen.flights import LANDS, wakes_all
 from imagegen.jobs import Batch, Job
-from imagegen.moves import REOPENING, target_of
+from imagegen.moves import REOPENING, UNERASED, target_of
 from imagegen.pace import Kept, Taken
 from imagegen.records import Admitted, BatchFilter, Claimed, Event, Held, JobFilter, Limit, Move, Polled
 from imagegen.states import MOVES, BatchStatus, MoveName, Stage, Status
@@ -174,6 +174,7 @@ class MemoryJobs(Leases, Flights):
             and not rules.stopped(job, move)
             and not (move.name is MoveName.SUBMIT and (self.paused(job) or self._settled(job, move.at)))
             and (move.name is not MoveName.REPLACE or job.placeholder)
+            and (move.name not in UNERASED or job.erase_at is None)
             and (move.facts is None or job.attempt_id == move.facts.attempt_id)
         )
 

@@ -1,6 +1,7 @@
-"""The ports `Jobs`, `Deliveries`, `Pauses`, `Budgets`, `Styles`, `Clock` in memory, for tests: promises as of the real.
+"""The ports `Jobs`, `EventLog`, `Deliveries`, `Pauses`, `Budgets`, `Styles`, `Clock` in memory, for tests.
 
-What a process holds here is gone with it; the contract suite runs the same tests on this and on PostgreSQL.
+What they promise is what the real parts promise. What a process holds here is gone with it; the contract suite runs the
+same tests on this and on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from imagegen.contracts import Style
 from imagegen.errors import NotFound
 from imagegen.testing.budgets import MemoryBudgets
 from imagegen.testing.deliveries import MemoryDeliveries
+from imagegen.testing.event_log import MemoryEventLog
 from imagegen.testing.jobs import MemoryJobs
 from imagegen.testing.pauses import MemoryPauses
 
-__all__ = ["ManualClock", "MemoryBudgets", "MemoryDeliveries", "MemoryJobs", "MemoryPauses", "MemoryStyles"]
+__all__ = [
+    "ManualClock", "MemoryBudgets", "MemoryDeliveries", "MemoryEventLog", "MemoryJobs", "MemoryPauses", "MemoryStyles",
+]  # fmt: skip
 
 
 class ManualClock:

@@ -28,6 +28,7 @@ from imagegen.settings import Settings
 from storage.engine import Database
 from storage.jobs import PostgresJobs
 from tests.acceptance import command_line
+from tests.acceptance.command_line import ForkingSupervisor
 
 ROOT = Path(__file__).parents[2]
 IMAGEGEN = Path(sys.executable).parent / "imagegen"
@@ -47,6 +48,11 @@ class System:
     def cli(self, *words: str, env: Mapping[str, str] | None = None, timeout: float = 60) -> Told:
         """Runs `imagegen …` as a user in the checkout would."""
         return cli(*words, home=self.home, env=env, timeout=timeout)
+
+    def celery(self, *words: str) -> Told:
+        """Runs `celery -A tasks …` in the checkout beside the running system."""
+        whole = surroundings(self.home)
+        return Told(command_line.run(("-A", "tasks", *words), whole, ROOT, 60, program="celery"))
 
     def charges(self, containing: str = "") -> list[dict[str, Any]]:
         """What the providers charged since the last reset, for prompts with these words."""
@@ -96,9 +102,13 @@ class Told:
 
 def cli(*words: str, home: Path, env: Mapping[str, str] | None = None, timeout: float = 60) -> Told:
     """Runs `imagegen …` in the checkout with this home and nothing configured around it."""
+    return Told(command_line.run(words, {**surroundings(home), **(env or {})}, ROOT, timeout))
+
+
+def surroundings(home: Path) -> dict[str, str]:
+    """The environment of a user of this home who configured nothing else."""
     kept = {name: value for name, value in os.environ.items() if not is_setting(name)}
-    whole = {**kept, "IMAGEGEN_HOME": str(home), "COLUMNS": "200", **(env or {})}
-    return Told(command_line.run(words, whole, ROOT, timeout))
+    return {**kept, "IMAGEGEN_HOME": str(home), "COLUMNS": "200"}
 
 
 @contextmanager
@@ -107,7 +117,8 @@ def started(
 ) -> Iterator[System]:
     """A system in `home` whose providers are `emulator`; `told` are settings by their names.
 
-    `durable` is for tests that kill PostgreSQL: without, it may lose what it committed.
+    `durable` is for tests that kill PostgreSQL: without, it may lose what it committed. Each of our programs is a
+    process of its own as always, but forked from one that has the imports done (`command_line.ForkingSupervisor`).
     """
     addresses = {
         "NANO_BANANA_API_URL": emulator.url,
@@ -115,7 +126,9 @@ def started(
         "IMAGEGEN_API_PORT": str(free_port()),
     }
     plan = Plan.isolated(home, **{**addresses, **told})
-    options = Options(workers=workers, durable=durable, flower=False, report=lambda line: None)
+    options = Options(
+        workers=workers, durable=durable, flower=False, report=lambda line: None, supervisor=ForkingSupervisor
+    )
     with running(plan, options) as run:
         yield System(run, emulator)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -68,17 +67,6 @@ JOB_KEYS = [
     "metadata",
 ]
 BATCH_KEYS = ["batchId", "status", "jobs", "cost", "createdAt", "completedAt"]
-
-
-def celery(system: System, *words: str) -> Told:
-    """`celery -A tasks …` beside the running system."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEGEN_")}
-    return Told(
-        subprocess.run(
-            [sys.executable, "-m", "celery", "-A", "tasks", *words], capture_output=True, text=True, cwd=ROOT,
-            env={**kept, "IMAGEGEN_HOME": str(system.home), "COLUMNS": "200"}, timeout=60, check=False,
-        )
-    )  # fmt: skip
 
 
 def finished(system: System, **fields: Any) -> Job:
@@ -323,10 +311,10 @@ def test_celery_s_own_command_line_operates_it(system: System) -> None:
     """`celery -A tasks imagegen …` does what `imagegen …` does; `inspect` sees every worker and task; no charge."""
     told = all_of(
         {
-            "list": lambda: celery(system, "imagegen", "list", "--limit", "1", "--json"),
-            "wrong": lambda: celery(system, "imagegen", "submit", "a fox", "--width", "0", "--height", "0"),
-            "ping": lambda: celery(system, "inspect", "ping"),
-            "registered": lambda: celery(system, "inspect", "registered"),
+            "list": lambda: system.celery("imagegen", "list", "--limit", "1", "--json"),
+            "wrong": lambda: system.celery("imagegen", "submit", "a fox", "--width", "0", "--height", "0"),
+            "ping": lambda: system.celery("inspect", "ping"),
+            "registered": lambda: system.celery("inspect", "registered"),
         }
     )
     assert {name: one.code for name, one in told.items()} == {"list": 0, "wrong": 2, "ping": 0, "registered": 0}, told
@@ -341,7 +329,7 @@ def test_celery_s_own_command_line_operates_it(system: System) -> None:
 
 def test_the_pace_changes_at_run_time(system: System) -> None:
     """`control rate_limit` slows the claims of six jobs down and lets the next six run; twelve jobs, twelve charges."""
-    told = celery(system, "control", "rate_limit", "imagegen.generate", "2/s")
+    told = system.celery("control", "rate_limit", "imagegen.generate", "2/s")
     assert told.code == 0, told
     try:
         slow = claims_of_six(system)

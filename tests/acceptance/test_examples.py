@@ -16,7 +16,7 @@ from tests.acceptance.together import together
 EXAMPLES = ROOT / "docs" / "examples"
 SCRIPTS = {"client_one.py": 1, "client_batch.py": 4, "send_task_raw.py": 1}
 """The scripts, with the pictures that each buys."""
-ELSEWHERE = {"webhook_receiver.py"}
+ELSEWHERE = {"webhook_receiver.py", "fastapi_service.py"}
 """Tried where a system of their own kind runs: `test_outbound`."""
 BATCHES = sorted(path.name for path in EXAMPLES.glob("batch-*.yaml"))
 BRIEFS = sorted((EXAMPLES / "briefs").glob("*.yaml"))

@@ -18,6 +18,7 @@ from imagegen.cli.up import WORKERS
 from imagegen.client import CeleryClient, Client, Job, PartUnavailable
 from imagegen.embedded.addresses import free_port
 from imagegen.embedded.environment import Plan
+from imagegen.embedded.home import is_locked
 from imagegen.embedded.instance import Instance, find_instance
 from imagegen.embedded.process import started_at
 from imagegen.emulator import Emulator
@@ -61,6 +62,11 @@ class Up:
         self._process.send_signal(how)
         self._process.communicate(timeout=60)
         return self._process.returncode
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def end(self) -> None:
         """Ends it in any case."""
@@ -145,7 +151,10 @@ def waited(client: CeleryClient, job: Job) -> Job:
 
 
 def test_it_says_where_everything_is(up: Up) -> None:
-    """A line NAME ADDRESS for every part and then one that begins with `ready`; another command finds it; no charge."""
+    """A line NAME ADDRESS for every part and then one that begins with `ready`; another command finds it; no charge.
+
+    A second `up` on its home is refused and changes nothing.
+    """
     *addresses, ready = up.lines
     names = ["postgres", "redis", "storage", "provider", "api", "flower", "token"]
     assert [line.split(" ")[0] for line in addresses] == names
@@ -154,6 +163,11 @@ def test_it_says_where_everything_is(up: Up) -> None:
     assert cli("list", "--json", home=up.home).json == {"items": [], "nextCursor": None}
     names = {"postgres", "redis", "beat", "api", "flower", *(worker.name for worker in WORKERS)}
     assert up.instance.pids.keys() == names
+    assert up.instance.pid == up.pid
+    pids = up.instance.pids
+    second = cli("up", home=up.home)
+    assert (second.code, f"pid {up.pid}" in second.err) == (3, True)
+    assert up.instance.pids == pids
     assert up.emulator.ledger()["count"] == 0
 
 
@@ -190,8 +204,10 @@ def test_a_stop_loses_nothing(up: Up) -> None:
     assert "no running imagegen in" in cli("list", home=up.home).err
     up.start()
     up.completed(prompt, 3)
+    said = up.errors.read_text()
     check_stopped(up, signal.SIGINT)
-    assert "Traceback" not in up.errors.read_text()
+    assert up.errors.read_text() == said
+    assert "Traceback" not in said
 
 
 def check_stopped(up: Up, how: int) -> None:
@@ -200,6 +216,7 @@ def check_stopped(up: Up, how: int) -> None:
     assert [name for name, pid in pids.items() if started_at(pid)] == []
     assert leftovers(up.home) == []
     assert find_instance(up.home) is None
+    assert not is_locked(up.home)
 
 
 def test_nobody_pays_by_accident(tmp_path: Path) -> None:

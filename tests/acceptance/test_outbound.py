@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import requests
 
+from imagegen.cli.token import mint_here
 from imagegen.client import Batch, Client, Job
 from imagegen.client_celery import CeleryClient
+from imagegen.embedded.addresses import free_port
 from imagegen.emulator import Emulator
+from imagegen.ids import job_id_for
 from tests.acceptance.system import ROOT, System, started, until, words
 from tests.receiver import Inbox, receiving
 
@@ -161,6 +168,33 @@ def test_the_example_s_receiver_is_told(telling: System) -> None:
     done = subprocess.run(words_, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("image.job.completed http")
+
+
+def test_the_example_s_shop_is_told(telling: System) -> None:
+    """`docs/examples/fastapi_service.py` as it stands: ordered twice, drawn once, shown, told by a verified webhook."""
+    script, settings, port = ROOT / "docs" / "examples" / "fastapi_service.py", telling.settings, free_port()
+    token = mint_here(settings, "shop", service=False, ttl=timedelta(hours=1))
+    words_ = [sys.executable, str(script), telling.run.instance.addresses["api"], token, SECRETS[0], str(port)]
+    shop, about, order = f"http://127.0.0.1:{port}", words("a shop sign"), f"{uuid4()}"
+    with subprocess.Popen(words_) as process, requests.Session() as customer:
+        try:
+            until(lambda: accepts(port), 60)
+            for _ in range(2):
+                told = customer.post(f"{shop}/orders", json={"number": order, "prompt": about}, timeout=30)
+                assert told.status_code == 202, told.text
+            assert customer.post(f"{shop}/pictures", json={"type": "forged"}, timeout=30).status_code == 400
+            until(lambda: states(telling, job_id_for("shop", order)) == ["delivered"])
+            shown = customer.get(f"{shop}/orders/{order}", timeout=30).json()
+            assert (shown["status"], shown["picture"].startswith("http")) == ("completed", True)
+        finally:
+            process.terminate()
+    assert len(telling.charges(about)) == 1
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_whom_we_must_not_reach_is_refused_at_admission(telling: System) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
@@ -14,6 +15,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from imagegen.cli.token import mint_here
 from tests.acceptance.system import System, Told, words
 from tests.acceptance.together import all_of
 from tests.acceptance.wheelhouse import build, install, linked, needed
@@ -31,6 +33,23 @@ print(json.dumps({
     "one": [one.status, one.public_url, one.width],
     "four": [four.status, [job.status for job in four.jobs], four.cost.actual],
 }))
+"""
+OVER_HTTP = """
+import asyncio, json, sys
+from imagegen.client import AsyncClient, Client
+
+url, token, prompt = sys.argv[1:]
+
+
+async def four():
+    async with AsyncClient(url, token) as client:
+        batch = await client.batch([{"name": name, "description": prompt} for name in ("Ada", "Bo", "Cleo", "Dov")])
+        return await client.wait(batch, timeout=60)
+
+
+with Client(url, token) as client:
+    one = client.wait(client.generate(prompt, width=512, height=512), timeout=60)
+print(json.dumps([one.ok, one.owner, [job.ok for job in asyncio.run(four()).jobs]]))
 """
 TEST = """
 import requests
@@ -107,6 +126,16 @@ def test_another_service_orders_and_reads_its_documents(system: System, installe
         assert answer.headers["Content-Type"] == "image/png"
     assert document["four"][:2] == ["completed", ["completed"] * 4]
     assert document["four"][2] > 0
+    assert len(system.charges(prompt)) == 5
+
+
+def test_another_service_orders_over_http(system: System, installed: Installed) -> None:
+    """The plain and the asynchronous client need no extra and no broker: five pictures, five charges."""
+    (installed.folder / "over_http.py").write_text(OVER_HTTP)
+    prompt, token = words("over HTTP"), mint_here(system.settings, "far", service=False, ttl=timedelta(hours=1))
+    told = installed.run("python", "over_http.py", system.run.instance.addresses["api"], token, prompt)
+    assert told.code == 0, told
+    assert told.json == [True, "far", [True] * 4]
     assert len(system.charges(prompt)) == 5
 
 

@@ -3,7 +3,6 @@ way."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -22,6 +21,7 @@ from storage.engine import Database
 from storage.tables import BUDGETS, JOBS, SPENDING
 from tests import budget_workers
 from tests.budget_workers import DIME, Till
+from tests.forks import clean_processes
 from tests.jobs_kit import PostgresStore, moved, step
 
 pytest_plugins = ["tests.stores"]
@@ -38,7 +38,7 @@ def till_of(database: Database, seed: int = 0) -> Till:
 @pytest.fixture(scope="module")
 def pool(database: Database) -> Iterator[ProcessPoolExecutor]:
     """Eight processes that share nothing with this one, each connected."""
-    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(PROCESSES, clean_processes()) as pool:
         started = [pool.submit(budget_workers.ready, till_of(database, seed)) for seed in range(PROCESSES)]
         assert all(one.result(timeout=60) for one in started)
         yield pool
@@ -106,9 +106,8 @@ def test_batches_fit_whole_or_not_at_all(postgres: PostgresStore, pool: ProcessP
 def test_a_killed_process_leaks_nothing(postgres: PostgresStore) -> None:
     """Killed with its job written and its transaction open: nothing of it stays, and the next is not held up."""
     postgres.budgets().set("all", "total", DIME, True, at=datetime.now(UTC))
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=budget_workers.die_admitting, args=(till_of(postgres.database), there))
+    here, there = clean_processes().Pipe(duplex=False)
+    process = clean_processes().Process(target=budget_workers.die_admitting, args=(till_of(postgres.database), there))
     process.start()
     try:
         assert here.poll(30)

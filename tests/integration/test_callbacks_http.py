@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,18 +13,17 @@ from uuid import uuid4
 
 import pytest
 import requests
-import uvicorn
 
 from imagegen.api.app import create_app
 from imagegen.emulator import Emulator
 from imagegen.errors import PartUnavailable
 from imagegen.jobs import Job
-from imagegen.ports import Services
 from imagegen.providers.nanobanana import NanoBanana
 from imagegen.records import Attempt
 from imagegen.states import Stage, Status
 from imagegen.transport import Transport
 from tests.jobs_kit import PostgresStore
+from tests.listening import Listening
 from tests.pipeline_parts import CATALOG, World
 from tests.unit import test_callbacks
 
@@ -91,36 +88,13 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def house(world: World, emulator: Emulator) -> Iterator[House]:
     """The door over HTTP; the provider knows its address."""
-    with closing(Transport()) as transport, Served(lambda: world.services) as url:
+    with closing(Transport()) as transport, Listening(create_app(lambda: world.services)) as url:
         shop = NanoBanana(
             transport=transport, catalog=CATALOG, clock=world.clock, url=emulator.url, key=lambda: "emulated"
         )
         parts: Any = {"providers": {"nanobanana": shop}, "transport": transport}
         world.services = replace(world.services, callback_base_url=url, **parts)
         yield House(world, emulator, url)
-
-
-class Served:
-    """The application on a free loopback port, ended with the block."""
-
-    def __init__(self, services: Callable[[], Services]) -> None:
-        config = uvicorn.Config(create_app(services), log_level="warning", access_log=False, ws="none", lifespan="off")
-        self._server = uvicorn.Server(config)
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
-
-    def __enter__(self) -> str:
-        self._thread.start()
-        end = time.monotonic() + 10
-        while not self._server.started:
-            assert time.monotonic() < end, "the door did not open"
-            time.sleep(0.01)
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(10)
-        self._socket.close()
 
 
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from imagegen.states import MoveName
 from storage.engine import Database
 from tests import flight_workers
 from tests.flight_workers import SOON, Task
+from tests.forks import clean_processes
 from tests.jobs_kit import PostgresStore, admit, at, claimed, delivered, step
 from tests.jobs_races import counted, transaction, until_blocked
 
@@ -31,7 +31,7 @@ SCHEMA = "pictures"
 @pytest.fixture(scope="module")
 def pool(database: Database) -> Iterator[ProcessPoolExecutor]:
     """Eight processes that share nothing with this one, each connected."""
-    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(PROCESSES, clean_processes()) as pool:
         tasks = [Task(url(database), SCHEMA, (), seed) for seed in range(PROCESSES)]
         assert all(one.result(timeout=60) for one in [pool.submit(flight_workers.ready, task) for task in tasks])
         yield pool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from imagegen.states import MoveName, Status
 from storage import pace
 from storage.engine import Database
 from tests import pace_workers
+from tests.forks import clean_processes
 from tests.jobs_kit import PostgresStore, admit, at, completed, new_job, step
 from tests.jobs_races import counted
 from tests.pace_workers import PATIENCE, Task
@@ -35,7 +35,7 @@ SCHEMA = "pictures"
 @pytest.fixture(scope="module")
 def pool(database: Database) -> Iterator[ProcessPoolExecutor]:
     """Eight processes that share nothing with this one, each connected."""
-    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(PROCESSES, clean_processes()) as pool:
         assert all(together(pool, pace_workers.ready, [Task(url(database), SCHEMA, (), None)] * PROCESSES))
         yield pool
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ class Shop:
             while True:
                 plain, _ = self._listener.accept()
                 with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
-                    self.heads.append(connection.recv(65536))
+                    self.heads.append(_request(connection))
                     connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
 
     def close(self) -> None:
@@ -66,6 +67,15 @@ class Shop:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(5)
+
+
+def _request(connection: ssl.SSLSocket) -> bytes:
+    """The head, once the body is read too: closing over unread bytes would reset the answer on its way."""
+    with connection.makefile("rb") as lines:
+        head = b"".join(takewhile(bytes.strip, lines))
+        length = next((line for line in head.splitlines() if line.lower().startswith(b"content-length:")), b":0")
+        lines.read(int(length.partition(b":")[2]))
+    return head
 
 
 @pytest.fixture

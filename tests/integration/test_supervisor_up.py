@@ -1,4 +1,4 @@
-"""`imagegen up`: one command starts everything, tells where it is, and stops all of it."""
+"""`imagegen up`: what it starts on request, and what it refuses; `tests/acceptance/test_lifecycle.py` has its life."""
 
 from __future__ import annotations
 
@@ -53,55 +53,28 @@ def run_up(env: Mapping[str, str], cwd: Path, command: Sequence[str] = UP) -> su
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_from_start_to_stop(folder: Path) -> None:
-    """`up` prints its addresses and `ready`, is found by its home, refuses a second one, and SIGTERM leaves nothing."""
-    env = environment(folder)
-    process = subprocess.Popen(UP, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    lines: list[str] = []
-    assert process.stdout is not None
-    while not lines or not lines[-1].startswith("ready"):
-        line = process.stdout.readline()
-        assert line, process.communicate()[1]
-        lines.append(line)
-    assert [line.split()[0] for line in lines] == [
-        "postgres",
-        "redis",
-        "storage",
-        "provider",
-        "api",
-        "flower",
-        "token",
-        "ready;",
-    ]
-    instance = find_instance(folder / "home")
-    assert instance is not None
-    assert instance.pid == process.pid
-    pids = instance.pids
-    assert pids.keys() == {"postgres", "redis", "emulator", "beat", "api", "flower", *(w.name for w in WORKERS)}
-    second = run_up(env, folder)
-    assert (second.returncode, f"pid {process.pid}" in second.stderr) == (3, True)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (0, "")
-    assert not any(started_at(pid) for pid in pids.values())
-    assert not is_locked(folder / "home")
-    assert find_instance(folder / "home") is None
-
-
 def test_programmatic_start_is_isolated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`running` starts chosen workers beside the emulator whatever keys are around, and a killed worker comes back."""
+    """`running` starts chosen workers beside the emulator whatever keys are around, and a killed worker comes back.
+
+    Meanwhile a second `up` on the same home is refused; at the end no process is left.
+    """
     monkeypatch.setenv("GEMINI_API_KEY", "key-real")
     workers = WORKERS[3:]
     options = Options(workers=workers, beat=False, api=False, flower=False, durable=False, report=lambda _: None)
     with running(Plan.isolated(folder / "home"), options) as started:
         assert started.instance.env["GEMINI_API_KEY"] == EMULATED_KEY
         assert find_instance(folder / "home") == started.instance
+        assert started.supervisor.pids().keys() == {"postgres", "redis", "emulator", "housekeeping"}
+        second = run_up(environment(folder), folder)
+        assert (second.returncode, f"pid {os.getpid()}" in second.stderr) == (3, True)
         first = started.supervisor.pids()["housekeeping"]
         os.kill(first, signal.SIGKILL)
         until(lambda: started.supervisor.pids().get("housekeeping", first) != first)
         until(lambda: workers_answer(started.settings.broker, workers))
         pids = started.supervisor.pids()
     assert not any(started_at(pid) for pid in pids.values())
+    assert not is_locked(folder / "home")
+    assert find_instance(folder / "home") is None
 
 
 def test_bare_package_says_so(folder: Path) -> None:

@@ -23,7 +23,7 @@ _RECORD = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ \S+ \[\d+\] (\w+):\s+(.*)")
 _ASIDE = re.compile(
     r"(BEGIN|COMMIT|ROLLBACK|SET|SHOW|DISCARD)\b|select pg_catalog\.version|select current_schema", re.I
 )
-_SWEEP = re.compile(r"SKIP LOCKED|announce_at <=|SET announce_at|NOT \(?EXISTS", re.I)
+_SWEEP = re.compile(r"SKIP LOCKED|announce_at <=|SET announce_at|NOT \(?EXISTS|DELETE FROM \S*callback_counts", re.I)
 _MOVE = re.compile(r"^(?!.*\bpicked AS\b).*\bmoved AS\b", re.S)
 """One job's own step, though it wakes others on the way; the sweep picks what it moves."""
 _POLL = re.compile(r"jsonb_to_recordset\([^)]*\) AS seen|waiting_for IS NULL OR|percentile|AS seconds", re.I)

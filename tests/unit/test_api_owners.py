@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from imagegen.api import streams
 from tests.door import Door, served
 from tests.pipeline_parts import World
 
@@ -15,10 +16,19 @@ pytest_plugins = ["tests.worlds"]
 FOX = {"prompt": "a fox", "provider": "nanobanana", "width": 320, "height": 180}
 NOIR = {"name": "Noir", "modifiers": ["film grain"]}
 OPEN = {"/health", "/ready"}
+UNDESCRIBED = {"/files/{key:path}", "/api/webhooks/{provider}", "/openapi.json", "/docs", "/docs/oauth2-redirect"}
+"""Served without a token and not in the OpenAPI: guarded by an address that nobody guesses, or nobody's secret."""
+BUDGET = {"scope": "owner:ada", "period": "month", "limit": 5}
 BODIES: dict[str, Any] = {
     "/api/images/generate": FOX,
+    "/api/images/estimate": FOX,
+    "/api/images/budgets": BUDGET,
     "/api/images/batches": {"characters": [{"name": "Tom"}]},
     "/api/images/styles/{style_id}": NOIR,
+}
+QUERIES = {
+    ("get", "/api/images/costs"): {"emulated": "true"},
+    ("delete", "/api/images/budgets"): {"scope": "owner:ada"},
 }
 
 
@@ -31,7 +41,8 @@ def door(world: World) -> Iterator[Door]:
 
 @pytest.fixture
 def belongings(door: Door) -> dict[str, str]:
-    """What ada has, by the names that paths give it."""
+    """What ada has, by the names that paths give it, and a budget of hers."""
+    door.as_("shop", service=True).put("/api/images/budgets", BUDGET)
     return {
         "job_id": door.post("/api/images/generate", {**FOX, "projectId": "adas"}).json()["jobId"],
         "batch_id": door.post("/api/images/batches", {"characters": [{"name": "adas Mara"}]}).json()["batchId"],
@@ -46,15 +57,36 @@ def routes(door: Door) -> list[tuple[str, str]]:
 
 
 def send(door: Door, method: str, path: str, names: dict[str, str]) -> Any:
-    body = BODIES.get(path) if method in {"post", "put"} else None
-    return door.client.request(method, path.format(**names), headers=door.headers, json=body)
+    body, query = BODIES.get(path) if method in {"post", "put"} else None, QUERIES.get((method, path))
+    return door.client.request(method, path.format(**names), headers=door.headers, json=body, params=query)
+
+
+def standing(door: Door) -> list[Any]:
+    """What the owner's lists show."""
+    lists = ("jobs", "batches", "styles", "budgets", "costs?emulated=true")
+    return [door.get(f"/api/images/{path}").json() for path in lists]
+
+
+def served_paths(router: Any) -> set[str]:
+    """Every path of an application or router, those of the routers that it includes too."""
+    found: set[str] = set()
+    for route in router.routes:
+        found |= {route.path} if hasattr(route, "path") else served_paths(route.original_router)
+    return found
+
+
+def test_no_route_is_left_out(door: Door) -> None:
+    """Every route that the application serves is walked below, or is one of those that need no token."""
+    walked = {path for _, path in routes(door)}
+    assert served_paths(door.client.app) == walked | OPEN | UNDESCRIBED
+    assert not walked & UNDESCRIBED
 
 
 def test_nobody_gets_in_without_a_token(door: Door, belongings: dict[str, str]) -> None:
     """401 with WWW-Authenticate on every route; health, readiness and the documentation are open."""
     stranger = Door(door.services, door.client)
     found = routes(door)
-    assert len(found) >= 14
+    assert len(found) >= 19
     for method, path in found:
         reply = send(stranger, method, path, belongings)
         assert (reply.status_code, reply.json()["code"]) == (401, "UNAUTHENTICATED"), path
@@ -65,7 +97,7 @@ def test_nobody_gets_in_without_a_token(door: Door, belongings: dict[str, str]) 
 def test_another_owners_things_are_as_if_they_were_not_there(door: Door, belongings: dict[str, str]) -> None:
     """Whatever a path names answers bob word for word as an unknown id does; nothing of ada's changes."""
     bob = door.as_("bob")
-    before = [door.get(path).json() for path in ("/api/images/jobs", "/api/images/batches", "/api/images/styles")]
+    before = standing(door)
     for method, path in routes(door):
         # A style is put on bob's own shelf.
         if "{" not in path or method == "put":
@@ -77,23 +109,34 @@ def test_another_owners_things_are_as_if_they_were_not_there(door: Door, belongi
             none_text = none.text.replace(unknown[name], value)
             if unknown[name] in none.text:
                 assert theirs.text == none_text, path
-    assert before == [
-        door.get(path).json() for path in ("/api/images/jobs", "/api/images/batches", "/api/images/styles")
-    ]
+    assert before == standing(door)
 
 
 def test_lists_show_ones_own(door: Door, belongings: dict[str, str]) -> None:
     """Bob's lists hold nothing of ada's, with any filter; naming her is refused; his own is there for him alone."""
     bob = door.as_("bob")
     for method, path in routes(door):
-        if method != "get" or "{" in path:
+        if method != "get" or "{" in path or path.endswith("/events"):
             continue
-        assert bob.get(path).json()["items"] == [], path
-        assert bob.get(path, owner="ada").json()["code"] == "FORBIDDEN", path
-        assert len(door.get(path).json()["items"]) >= 1, path
+        query = QUERIES.get((method, path), {})
+        assert bob.get(path, **query).json()["items"] == [], path
+        assert bob.get(path, owner="ada", **query).json()["code"] == "FORBIDDEN", path
+        assert len(door.get(path, **query).json()["items"]) >= 1, path
     assert bob.get("/api/images/jobs", project="adas").json()["items"] == []
     bobs = bob.post("/api/images/generate", FOX).json()["jobId"]
     assert [job["jobId"] for job in bob.get("/api/images/jobs").json()["items"]] == [bobs]
+
+
+def test_streams_tell_ones_own(door: Door, belongings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the beginning of all events bob is told nothing of ada's, and naming her is refused; ada is told of hers."""
+    monkeypatch.setattr(streams, "STREAM_LIFE", 0.2)
+    path, bob, service = "/api/images/events", door.as_("bob"), door.as_("shop", service=True)
+    assert "data:" not in bob.get(path, lastEventId="0").text
+    assert bob.get(path, owner="ada").json()["code"] == "FORBIDDEN"
+    for told in (door.get(path, lastEventId="0"), service.get(path, lastEventId="0", owner="ada")):
+        assert told.text.count("data:") == 2
+        assert belongings["job_id"] in told.text
+    assert "data:" not in service.get(path, lastEventId="0", owner="bob").text
 
 
 def test_nobody_asks_in_anothers_name(door: Door) -> None:
@@ -104,6 +147,18 @@ def test_nobody_asks_in_anothers_name(door: Door) -> None:
         assert door.post(f"/api/images/{path}", {**body, "owner": "ada"}).status_code == 202
         assert door.as_("shop", service=True).post(f"/api/images/{path}", {**body, "owner": "bob"}).status_code == 202
     assert len(door.as_("bob").get("/api/images/batches").json()["items"]) == 1
+    reply = door.post("/api/images/estimate", {**FOX, "owner": "bob"})
+    assert (reply.status_code, reply.json()["code"]) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize("path", ["/api/images/generate", "/api/images/estimate"])
+def test_anothers_picture_is_no_reference(door: Door, belongings: dict[str, str], path: str) -> None:
+    """`job:` with ada's id tells bob word for word what it tells of an id that nobody has."""
+    bob, unknown = door.as_("bob"), str(uuid4())
+    theirs, none = (
+        bob.post(path, {**FOX, "referenceImages": [f"job:{job_id}"]}) for job_id in (belongings["job_id"], unknown)
+    )
+    assert (theirs.status_code, theirs.text.replace(belongings["job_id"], unknown)) == (422, none.text)
 
 
 def test_a_service_sees_all(door: Door, belongings: dict[str, str]) -> None:

@@ -10,15 +10,17 @@ from uuid import UUID, uuid4
 import pytest
 
 from imagegen import callbacks
-from imagegen.callbacks import Verdict
+from imagegen.callbacks import Callback, Verdict
 from imagegen.errors import GenerationFailed, PartUnavailable, RateLimited, SubmissionUnknown, Temporary
 from imagegen.jobs import Job
+from imagegen.policies import CALLBACK_PATIENCE
 from imagegen.providers.base import UNKNOWN_ORDER, Accepted, Failed, Rejected, Running, Unknown
+from imagegen.providers.inbound.base import Proof, Refusal
 from imagegen.records import Attempt
 from imagegen.settings_values import PROVIDERS
 from imagegen.states import MoveName, Stage, Status
 from tests.jobs_kit import GRACE, facts, step, submitted
-from tests.pipeline_parts import PICTURE, World
+from tests.pipeline_parts import PICTURE, Weather, World
 
 pytest_plugins = ["tests.worlds"]
 LOST = Unknown(error=SubmissionUnknown("reset"))
@@ -43,8 +45,16 @@ def attempt_of(world: World, job: Job) -> Attempt:
 def call(world: World, attempt: Attempt, task: Any = "t1", **other: Any) -> Verdict:
     """A callback about this attempt; `other` says what is not as it should be."""
     told: dict[str, Any] = {"provider": attempt.provider, "attempt_id": attempt.id, "token": attempt.token}
-    body = json.dumps({"task": task}).encode()
-    return callbacks.receive(**{**told, "body": body, **other}, services=world.services)
+    body = json.dumps({"task": task, "again": len(world.called)}).encode()
+    told = {**told, "body": body, **other}
+    world.called.append(told["body"])
+    return callbacks.take(Callback(**told), world.services)
+
+
+def counted(world: World) -> dict[str, int]:
+    """What nanobanana's callbacks came to so far."""
+    tallies = world.store.callbacks.tallies(at=world.clock.now())
+    return {one.outcome: one.week for one in tallies if one.provider == "nanobanana"}
 
 
 def lost(world: World, **fields: Any) -> Job:
@@ -101,28 +111,101 @@ def test_a_waiting_job_is_woken(door: World) -> None:
     assert (set(door.heard.hints), door.shop.polls) == ({job.id}, asked)
     (done,) = door.live(job)
     assert (done.status, door.moves(job).count("complete")) == (Status.COMPLETED, 1)
-    assert call(door, attempt_of(door, job), rests.provider_job_id) is Verdict.KNOWN
+    assert call(door, attempt_of(door, job), rests.provider_job_id) is Verdict.LATE
     assert door.now(job) == done
     door.closes()
 
 
 @pytest.mark.parametrize(
-    "forged",
+    ("forged", "verdict"),
     [
-        {"token": ""},
-        {"token": "0" * 32},
-        {"token": "ключ"},
-        {"attempt_id": uuid4()},
-        {"attempt_id": uuid4(), "token": "0" * 32},
-        {"provider": "gemini"},
+        ({"token": ""}, Verdict.FORGED),
+        ({"token": "0" * 32}, Verdict.FORGED),
+        ({"token": "ключ"}, Verdict.FORGED),
+        ({"attempt_id": uuid4()}, Verdict.UNKNOWN),
+        ({"attempt_id": uuid4(), "token": "0" * 32}, Verdict.UNKNOWN),
+        ({"attempt_id": None}, Verdict.UNKNOWN),
+        ({"attempt_id": None, "proof": Proof()}, Verdict.UNKNOWN),
+        ({"provider": "gemini"}, Verdict.FORGED),
+        ({"proof": Refusal.UNSIGNED}, Verdict.UNSIGNED),
+        ({"proof": Refusal.STALE}, Verdict.STALE),
+        ({"proof": Refusal.FORGED}, Verdict.FORGED),
+        ({"token": "0" * 32, "proof": Proof(body=True)}, Verdict.FORGED),
     ],
 )
-def test_a_forged_callback_does_nothing(door: World, forged: dict[str, Any]) -> None:
-    """A wrong token, attempt or provider: one answer for all, nothing asked, nothing written."""
+def test_a_forged_callback_does_nothing(door: World, forged: dict[str, Any], verdict: Verdict) -> None:
+    """A wrong token, attempt, provider or signature: nothing asked, nothing written but the count of it."""
     job = lost(door)
     before, history = door.now(job), door.moves(job)
-    assert call(door, attempt_of(door, job), **forged) is Verdict.FORGED
+    attempt = attempt_of(door, job)
+    assert call(door, attempt, **forged) is verdict
+    assert verdict in callbacks.REFUSED
     assert (door.now(job), door.moves(job), door.shop.polls) == (before, history, 0)
+    assert attempt_of(door, job) == attempt
+    assert counted(door) == ({verdict: 1} if "provider" not in forged else {})
+
+
+def test_a_doubled_delivery_is_counted_and_nothing_else(door: World) -> None:
+    """The same body again, or the same signed delivery under another body: known, no wake-up, counted as repeated."""
+    door.shop.progresses = [Running()] * 3
+    job = door.job()
+    door.chain(job)
+    attempt = attempt_of(door, job)
+    same = json.dumps({"task": attempt.provider_job_id}).encode()
+    assert [call(door, attempt, body=same) for _ in range(3)] == [Verdict.WOKEN, Verdict.REPEATED, Verdict.REPEATED]
+    signed = Proof(body=True, delivery="msg_1")
+    assert call(door, attempt, attempt.provider_job_id, proof=signed) is Verdict.WOKEN
+    door.heard.hints.clear()
+    assert call(door, attempt, attempt.provider_job_id, proof=signed) is Verdict.REPEATED
+    assert door.heard.hints == []
+    assert counted(door) == {"woken": 2, "repeated": 3}
+
+
+def test_a_signed_body_needs_no_token(door: World) -> None:
+    """A webhook that is registered for a whole account names no attempt: its signed body names the order."""
+    door.shop.progresses = [Running()]
+    job = door.job()
+    door.chain(job)
+    attempt = attempt_of(door, job)
+    nobody: dict[str, Any] = {"attempt_id": None, "token": ""}
+    signed = Proof(body=True, delivery="msg_1")
+    assert call(door, attempt, attempt.provider_job_id, **nobody) is Verdict.UNKNOWN
+    assert call(door, attempt, "of nobody", proof=signed, **nobody) is Verdict.UNKNOWN
+    assert call(door, attempt, attempt.provider_job_id, proof=signed, **nobody) is Verdict.WOKEN
+
+
+def test_counting_that_fails_changes_nothing(door: World) -> None:
+    """The database goes away between a callback's work and its count: the work is done and the provider thanked."""
+    job = lost(door)
+    door.services = replace(door.services, callbacks=Weather(door.store.callbacks, door.clock))
+    door.services.callbacks.strikes["count"] = PartUnavailable("away", {"part": "postgresql"})
+    assert call(door, attempt_of(door, job)) is Verdict.ACCEPTED
+    assert (door.now(job).stage, counted(door)) == (Stage.POLL, {})
+
+
+def test_a_callback_that_does_not_come_is_counted_once(door: World) -> None:
+    """Found by asking: missed after a while, once; where it comes by then, or none was to come, nothing is missed."""
+    jobs = [door.job() for _ in range(3)]
+    jobs.append(door.job("gemini"))
+    for job in jobs:
+        door.live(job)
+    called = attempt_of(door, jobs[0])
+    assert call(door, called, called.provider_job_id) is Verdict.LATE
+    assert callbacks.count_missed(door.services) == 0
+    door.clock.advance(CALLBACK_PATIENCE.total_seconds() + 1)
+    assert [callbacks.count_missed(door.services) for _ in range(2)] == [2, 0]
+    late = attempt_of(door, jobs[1])
+    assert call(door, late, late.provider_job_id) is Verdict.LATE
+    assert callbacks.count_missed(door.services) == 0
+    assert counted(door) == {"late": 2, "missed": 2}
+
+
+def test_without_an_address_nothing_is_missed(world: World) -> None:
+    """Where no provider was told where to call, no callback is waited for."""
+    job = world.job()
+    world.live(job)
+    world.clock.advance(CALLBACK_PATIENCE.total_seconds() + 1)
+    assert callbacks.count_missed(world.services) == 0
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"[]", b"{}", b'{"task": null}'])
@@ -156,12 +239,12 @@ def test_another_job_s_order_is_not_taken(door: World) -> None:
 
 
 def test_another_order_than_the_known_one_wakes_nobody(door: World) -> None:
-    """An attempt has one order; a callback that names another is put aside."""
+    """An attempt has one order; a callback that names another is not listened to."""
     door.shop.progresses = [Running()]
     job = door.job()
     door.chain(job)
     before = door.now(job)
-    assert call(door, attempt_of(door, job), "another") is Verdict.KNOWN
+    assert call(door, attempt_of(door, job), "another") is Verdict.FORGED
     assert door.now(job) == before
 
 

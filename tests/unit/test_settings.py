@@ -126,7 +126,7 @@ def test_every_wrong_value_at_once_and_no_secret(tmp_path: Path) -> None:
 def test_durations(tmp_path: Path, value: str) -> None:
     """Durations are seconds, or a number with a unit."""
     assert Settings.load({"IMAGEGEN_URL_TTL": value}, tmp_path).url_ttl == 90
-    assert Settings.load({"IMAGEGEN_RETENTION": "30d"}, tmp_path).retention == 30 * 86400
+    assert Settings.load({"IMAGEGEN_DEADLINE": "3d"}, tmp_path).deadline == 3 * 86400
 
 
 def test_rate_limits(tmp_path: Path) -> None:
