@@ -20,7 +20,7 @@ from imagegen import policies
 from imagegen.errors import InvalidRequest, PartUnavailable
 from imagegen.retention import parse_retention
 from imagegen.settings_rules import address_problems, money_problems, production_problems
-from imagegen.settings_source import FILE_SOURCE, KEYS, URLS, collect, env_name, problem, warn_unknown
+from imagegen.settings_source import FILE_SOURCE, KEY_SETS, KEYS, URLS, collect, env_name, problem, warn_unknown
 from imagegen.settings_values import (
     MASK,
     PROVIDERS,
@@ -312,4 +312,5 @@ _DERIVED = {"env": "environment", "use_real_image": "real", "storage_url": "stor
 
 def documented_urls() -> frozenset[str]:
     """The addresses of the real providers, as their documentation names them."""
-    return frozenset(str(Settings.model_fields[field].default) for fields in URLS.values() for field in fields)
+    named = (*URLS.values(), *KEY_SETS.values())
+    return frozenset(str(Settings.model_fields[field].default) for fields in named for field in fields)

@@ -29,6 +29,8 @@ URLS = {
     "replicate": ("replicate_api_url",),
     "kie": ("kie_api_url",),
 }
+KEY_SETS = {"gemini": ("gemini_jwks_url",), "fal": ("fal_jwks_url",)}
+"""Where providers' public keys are, with which their callbacks are checked."""
 
 
 def env_name(field: str) -> str:

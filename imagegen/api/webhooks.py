@@ -48,6 +48,7 @@ def inbound(services: Callable[[], Services], setup: Inbound) -> APIRouter:
             return _said(404, "not found")
         body = await _body(request)
         if isinstance(body, JSONResponse):
+            await run_in_threadpool(desk.unread, name)
             return body
         told = Callback(provider=name, attempt_id=attempt_id, token=token, body=body)
         return await run_in_threadpool(desk.answer, told, dict(request.headers))
@@ -75,10 +76,17 @@ class _Desk:
         except _AWAY as error:
             log.warning("a callback of %s for attempt %s waits: %s", told.provider, told.attempt_id, error)
             return _said(503, "try again later", {"Retry-After": str(TRY_AGAIN)})
-        log.info("callback of %s for attempt %s: %s", told.provider, told.attempt_id, verdict)
         if verdict in REFUSED:
             return _said(404, "not found")
+        log.info("callback of %s for attempt %s: %s", told.provider, told.attempt_id, verdict)
         return _said(400, "the body names no order") if verdict is Verdict.UNREADABLE else _said(200, "success")
+
+    def unread(self, provider: str) -> None:
+        """A body that was not read to its end is counted."""
+        try:
+            count(provider, Verdict.UNREADABLE, self._services())
+        except _AWAY as error:
+            log.warning("a callback of %s is not counted: %s", provider, error)
 
     def _taken(self, told: Callback, headers: Mapping[str, str]) -> Verdict:
         services = self._services()

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from imagegen.doctor.findings import Finding
 from imagegen.settings import Settings, documented_urls
-from imagegen.settings_source import URLS, env_name
+from imagegen.settings_source import KEY_SETS, URLS, env_name
 
 
 def provider_findings(settings: Settings) -> Iterator[Finding]:
@@ -18,7 +18,7 @@ def provider_findings(settings: Settings) -> Iterator[Finding]:
             what="has no list of orders to ask: what it charged cannot be compared with the attempts here",
             remedy="Compare `imagegen costs --by day --provider` with its own statement of account.",
         )  # fmt: skip
-        for field in URLS[name]:
+        for field in (*URLS[name], *KEY_SETS.get(name, ())):
             url = str(getattr(settings, field))
             if url not in documented_urls():
                 yield Finding(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +18,9 @@ from imagegen.embedded.addresses import free_port
 from imagegen.emulator import Emulator
 from tests.acceptance.system import System, started, until, words
 
+TAKES, ORDERS, MOST = "lognormal:0.8:0.4", 24, 0.15
+"""How long the provider draws; how many orders are measured; seconds until we know of a picture, at the median."""
+
 
 @pytest.fixture(scope="module")
 def running_reachable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
@@ -22,7 +28,7 @@ def running_reachable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Syst
     port = free_port()
     told: dict[str, Any] = {"IMAGEGEN_API_PORT": str(port), "IMAGEGEN_CALLBACK_BASE_URL": f"http://127.0.0.1:{port}"}
     home: Path = tmp_path_factory.mktemp("reachable") / "home"
-    with Emulator(plain=True) as emulator, started(home, emulator, **told) as system:
+    with Emulator(plain=True, latency=TAKES) as emulator, started(home, emulator, **told) as system:
         yield system
 
 
@@ -134,6 +140,51 @@ def test_a_forged_callback_does_nothing(reachable: System) -> None:
     assert report(reachable, attempt, token, task).status_code == 200
     completed(reachable, job_id)
     assert report(reachable, attempt, token, task).status_code == 200
+
+
+def counted(system: System) -> dict[str, int]:
+    """What nanobanana's callbacks came to, as `imagegen providers` tells it."""
+    told = system.cli("providers", "--json").json["items"]
+    (counts,) = [one["callbacks"]["24h"] for one in told if one["provider"] == "nanobanana"]
+    return dict(counts)
+
+
+def test_a_ready_picture_is_known_at_once(reachable: System, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the moment that the provider has drawn until we know where the picture is: under 150 ms at the median."""
+    jobs = []
+    for _ in range(ORDERS):
+        jobs.append(sent(reachable, "a quick fox"))
+        time.sleep(0.1)
+    for job_id in jobs:
+        ended(reachable, job_id)
+    ready = {charge["id"]: datetime.fromisoformat(charge["readyAt"]) for charge in reachable.charges("a quick fox")}
+    rows = reachable.sql(
+        "SELECT provider_job_id, ready_at FROM imagegen_attempts WHERE job_id = ANY(%s::uuid[])",
+        [str(job_id) for job_id in jobs],
+    )
+    lags = sorted((known - ready[order]).total_seconds() for order, known in rows)
+    with capsys.disabled():
+        print(f"\n{ORDERS} orders: known {median(lags) * 1000:.0f} ms after the provider has drawn at the median")
+        print(f"lags in ms: {[round(lag * 1000) for lag in lags]}; callbacks: {counted(reachable)}")
+    assert len(lags) == ORDERS
+    assert median(lags) < MOST
+
+
+def test_lost_callbacks_are_found_by_asking_and_counted(reachable: System) -> None:
+    """No callback comes: each picture is found by a poll, and each missing callback is counted once."""
+    before = counted(reachable).get("missed", 0)
+    reachable.emulator.fault("lost_callback", times=3)
+    jobs = [sent(reachable, "a lost call") for _ in range(3)]
+    for job_id in jobs:
+        completed(reachable, job_id)
+    told = [str(job_id) for job_id in jobs]
+    # Time passes: it is not waited for.
+    reachable.sql(
+        "UPDATE imagegen_attempts SET ready_at = ready_at - interval '1 minute' WHERE job_id = ANY(%s::uuid[])", told
+    )
+    missed = "SELECT count(*) FROM imagegen_attempts WHERE job_id = ANY(%s::uuid[]) AND callback = 'missed'"
+    until(lambda: reachable.sql(missed, told) == [(3,)])
+    assert counted(reachable)["missed"] == before + 3
 
 
 def test_a_late_callback_brings_an_ended_job_its_picture(system: System) -> None:

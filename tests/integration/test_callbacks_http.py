@@ -174,6 +174,7 @@ def test_a_body_that_cannot_be_read_is_told(house: House) -> None:
     assert house.post("nano-banana", b"taskId=1", **known).status_code == 400
     assert house.post("nano-banana", b" " * (1024 * 1024 + 1), **known).status_code == 413
     assert house.world.now(job).stage is Stage.RECONCILE
+    assert test_callbacks.counted(house.world) == {"unreadable": 2}
 
 
 def test_parts_that_are_away_are_told(house: House) -> None:

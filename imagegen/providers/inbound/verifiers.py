@@ -24,7 +24,7 @@ from imagegen.errors import InvalidRequest
 from imagegen.providers.inbound import fal, gemini, kie, nanobanana, replicate
 from imagegen.providers.inbound.base import UNPROVEN, Checked, Proof, Refusal
 from imagegen.providers.inbound.keys import Fetch, KeySet
-from imagegen.settings import Settings
+from imagegen.settings import Settings, documented_urls
 from imagegen.settings_source import env_name
 from imagegen.webhooks import keys as signers
 
@@ -70,7 +70,7 @@ def rules_of(settings: Settings) -> Rules:
 
 def _keys_url(settings: Settings, field: str) -> str | None:
     url = str(getattr(settings, field))
-    return url if settings.real or url != Settings.model_fields[field].default else None
+    return url if settings.real or url not in documented_urls() else None
 
 
 def _signers(secrets: Sequence[SecretStr], field: str) -> list[Any]:
