@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from imagegen.cli.up import WORKERS
 from tests.acceptance.stand import LATENCY, Orders, Stand, ask_to_stop, ends_from_here, workers_back
 from tests.acceptance.system import until
@@ -46,6 +48,7 @@ def test_a_paid_call_is_waited_for(stand: Stand) -> None:
     unhurt(orders)
 
 
+@pytest.mark.timeout(240)
 def test_a_rolling_restart_loses_nothing(stand: Stand) -> None:
     """Every worker and beat, one after another, while sixty jobs run: all complete, each paid once, none in doubt."""
     orders, how = Orders(stand.system, "rolling"), ends_from_here(stand.system)
@@ -58,6 +61,6 @@ def test_a_rolling_restart_loses_nothing(stand: Stand) -> None:
         if name != "beat":
             workers_back(stand.system, name)
     assert orders.count == 60
-    orders.completed()
+    orders.completed(150)
     assert [how(name) for name in NAMES] == [WARM] * len(NAMES)
     unhurt(orders)
