@@ -39,6 +39,7 @@ task_routes = {
     "imagegen.deliver": f"{_ns}.housekeeping",
     "imagegen.sweep": f"{_ns}.housekeeping",
     "imagegen.erase": f"{_ns}.housekeeping",
+    "imagegen.callbacks": f"{_ns}.housekeeping",
     "imagegen.watch": f"{_ns}.housekeeping",
     "imagegen.watch_money": f"{_ns}.housekeeping",
 }

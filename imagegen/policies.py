@@ -241,7 +241,7 @@ DRAIN_NOTICE = 0.5
 CALLBACK_PATIENCE = timedelta(seconds=30)
 """How long after a poll has found a picture its provider's callback may still come before it counts as missed."""
 
-CALLBACKS_EVERY = 15.0
+CALLBACKS_EVERY = 5.0
 """Beat's interval for counting callbacks that were missed."""
 
 CALLBACKS_KEPT = timedelta(days=8)
