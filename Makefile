@@ -28,7 +28,7 @@ demo: $(READY) ## four characters from brief to picture, on the emulator
 # Hundreds of processes import the same files: compiled once, they are kept whatever the shell says.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## every test but the chaos tier
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not chaos" $(ARGS)
 
 up: $(READY) ## the whole system on this machine, until Ctrl-C
 	@$(BIN)/imagegen up

@@ -63,6 +63,7 @@ JOB_KEYS = [
     "startedAt",
     "completedAt",
     "scheduledAt",
+    "erasedAt",
     "error",
     "metadata",
 ]

@@ -1,6 +1,6 @@
 """How long the 202 takes under a steady load, beside a bare FastAPI and SQLModel insert in the same run.
 
-    python -m tests.performance.door [--rate 200] [--seconds 10]
+    python -m tests.performance.door [--rate 200] [--seconds 30]
 
 Requests are sent on time whatever the answers do (a late one counts from when it was due), over kept-alive
 connections. Rows and hints are real; no worker takes them meanwhile.
@@ -83,7 +83,7 @@ def main() -> None:
     """Both in turn on one PostgreSQL."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rate", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=30)
     told = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="imagegen-door-") as folder:
         plan = Plan.isolated(Path(folder, "home"), IMAGEGEN_API_PORT=str(free_port()), IMAGEGEN_HTTP_LIMIT="1000000/m")
