@@ -40,8 +40,9 @@ lint: $(READY) ## ruff
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(READY) ## our jobs beside a bare Celery chain, and the CPU of one picture
+bench: $(READY) ## our jobs beside a bare Celery chain, the CPU of one picture, the HTTP door under load
 	$(BIN)/python -m tests.performance.bench $(ARGS)
+	$(BIN)/python -m tests.performance.door
 
 chaos: $(READY) ## the slow fault and soak tier
 	$(BIN)/python -m pytest -m chaos $(ARGS)

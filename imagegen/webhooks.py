@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from imagegen.client_results import Batch, Job, result_of
 from imagegen.contracts import rfc3339
 from imagegen.errors import InvalidRequest, NotServed
+from imagegen.results import Batch, Job, result_of
 
 PREFIX = "whsec_"
 LIBRARY = "standardwebhooks"

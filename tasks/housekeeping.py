@@ -41,7 +41,7 @@ def sweep() -> str:
 
 @app.task(name="imagegen.watch", send_events=False)
 def watch() -> str:
-    """Raises, clears and tells alerts. A round that fails is no loss: beat sends the next one within a minute."""
+    """Raises, clears and tells alerts. A round that fails is no loss: beat sends the next one soon."""
     return alerts.watch(app.services)
 
 
@@ -59,5 +59,5 @@ def erase() -> str:
 
 @app.task(name="imagegen.callbacks", send_events=False)
 def count_missed_callbacks() -> str:
-    """Counts the callbacks that did not come. A round that fails is no loss: beat sends the next one within a minute."""
+    """Counts the callbacks that did not come. A round that fails is no loss: beat sends the next one soon."""
     return f"{callbacks.count_missed(app.services)} missed"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from imagegen.client_http import Call, Ended, Lost, Pause, Reply, Talk, advanced
-from imagegen.client_talks import PATIENCE, Talks
+from imagegen.client.protocol import Call, Ended, Lost, Pause, Reply, Talk, advanced
+from imagegen.client.talks import PATIENCE, Talks
 from imagegen.contracts import BatchDocument, Cost, JobDocument
 from imagegen.testing.memory import ManualClock
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from imagegen.client_results import Batch
 from imagegen.contracts import BatchDocument, JobDocument, JobError
 from imagegen.errors import (
     BudgetExceeded,
@@ -25,6 +24,7 @@ from imagegen.errors import (
     StorageError,
     rebuild,
 )
+from imagegen.results import Batch
 from imagegen.states import BatchStatus, Status
 
 DONE, FAILED, USAGE, UNREACHABLE, STILL_RUNNING, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130

@@ -20,7 +20,7 @@ import requests
 
 from imagegen.cli.token import mint_here
 from imagegen.client import Batch, Client, Job
-from imagegen.client_celery import CeleryClient
+from imagegen.client.celery import CeleryClient
 from imagegen.embedded.addresses import free_port
 from imagegen.emulator import Emulator
 from imagegen.ids import job_id_for

@@ -102,7 +102,7 @@ def test_it_holds_the_library_alone(installed: Installed) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"imagegen"}
     assert len(tops) == 2
-    for data in ("py.typed", "catalog.toml", "templates/master_asset.txt", "cli/demo_batch.yaml", "client.py"):
+    for data in ("py.typed", "catalog.toml", "templates/master_asset.txt", "cli/demo_batch.yaml", "client/__init__.py"):
         assert f"imagegen/{data}" in names
     (entry_points,) = [name for name in names if name.endswith("entry_points.txt")]
     with ZipFile(installed.wheel) as wheel:

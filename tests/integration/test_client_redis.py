@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from imagegen.client import CeleryClient, Client, PartUnavailable, StillRunning
-from imagegen.client_wire import accepted_key
+from imagegen.client.wire import accepted_key
 from imagegen.contracts import Cost, JobDocument
 from imagegen.ids import member_id_for
 from imagegen.settings_values import celery_redis_url

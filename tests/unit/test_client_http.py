@@ -30,8 +30,8 @@ from imagegen.client import (
     TooManyRequests,
     Unauthenticated,
 )
-from imagegen.client_http import Lost, Reply, Site, Talk
-from imagegen.client_talks import PATIENCE, Talks
+from imagegen.client.protocol import Lost, Reply, Site, Talk
+from imagegen.client.talks import PATIENCE, Talks
 from imagegen.errors import QuotaExhausted, StorageError, Temporary
 from tests.paper_door import CUT, NOBODY, REFUSED, URL, Paper, batch, job, problem, replied
 

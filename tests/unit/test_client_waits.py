@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from imagegen.client import Job, PartUnavailable, StillRunning, Unauthenticated
-from imagegen.client_http import Call, Reply
-from imagegen.client_talks import ANSWER, LONGEST_WAIT, OUTAGE
+from imagegen.client.protocol import Call, Reply
+from imagegen.client.talks import ANSWER, LONGEST_WAIT, OUTAGE
 from tests.paper_door import CUT, NOBODY, REFUSED, Paper, job, problem
 
 

@@ -13,8 +13,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from imagegen.client import Client
-from imagegen.client_results import Batch, Job
 from imagegen.errors import InvalidRequest, NotServed
+from imagegen.results import Batch, Job
 from imagegen.settings import Settings
 from imagegen.webhooks import Signer, event_body, verify
 

@@ -15,14 +15,14 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
-from imagegen.client_calls import Briefs, Named, batch_request, body_of, id_of, image_request
-from imagegen.client_http import Answer, Call, Lost, Pause, Reply, Step, Talk, Trouble, document_of, trouble_of
-from imagegen.client_results import Batch, Job
+from imagegen.client.calls import Briefs, Named, batch_request, body_of, id_of, image_request
+from imagegen.client.protocol import Answer, Call, Lost, Pause, Reply, Step, Talk, Trouble, document_of, trouble_of
 from imagegen.contracts import BatchRequest, ImageRequest, rfc3339
 from imagegen.costs import CostReport
 from imagegen.errors import ImagegenError, InvalidRequest, NotFound, PartUnavailable, StillRunning
 from imagegen.estimates import EstimateDocument
 from imagegen.ports import Clock
+from imagegen.results import Batch, Job
 
 PATIENCE = 10.0
 """Seconds after which a call has an answer or an error, however often it was sent; `wait` has its own timeout."""

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from pydantic.alias_generators import to_camel
 
-from imagegen.client_results import Batch, Job
 from imagegen.contracts import BatchRequest, Character, ImageRequest, parse_batch, parse_request
 from imagegen.errors import InvalidRequest
 from imagegen.inputs import Door, all_refs, kind_of
+from imagegen.results import Batch, Job
 
 Briefs = Iterable[Character | Mapping[str, Any] | str]
 """Characters: whole, as briefs, or by name alone."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx2
 
-from imagegen.client_http import Call, Lost, Reply, Site, Token
-from imagegen.client_talks import Talks
-from imagegen.client_webhooks import Secret, VerifiesWebhooks
+from imagegen.client.protocol import Call, Lost, Reply, Site, Token
+from imagegen.client.talks import Talks
+from imagegen.client.webhooks import Secret, VerifiesWebhooks
 from imagegen.clock import SystemClock
 
 CONNECT_TIMEOUT = 2.0

@@ -1,11 +1,4 @@
-"""imagegen from another Python service: typed, validated before anything is sent, reading no environment.
-
-from imagegen.client import Client
-
-with Client("http://localhost:8000", token) as client:
-    job = client.wait(client.generate("a fox in a red coat", width=1024, height=1024), timeout=300)
-    print(job.public_url if job.ok else job.error)
-"""
+"""`Client`: imagegen over HTTP, and the way to the door over Celery."""
 
 from __future__ import annotations
 
@@ -18,40 +11,18 @@ from uuid import UUID
 
 import httpx2
 
-from imagegen.client_async import AsyncClient
-from imagegen.client_calls import Briefs, Named
-from imagegen.client_celery import CeleryClient
-from imagegen.client_http import Answer, Ended, Pause, Step, Talk, Token, advanced
-from imagegen.client_httpx import HttpClient, lost, pool_options, reply_of, request_options
-from imagegen.client_results import Batch, Job
-from imagegen.client_talks import PATIENCE, CostFilters, ListFilters, Page
-from imagegen.client_webhooks import Secret
-from imagegen.client_wire import CeleryWire
+from imagegen.client.calls import Briefs, Named
+from imagegen.client.celery import CeleryClient
+from imagegen.client.protocol import Answer, Ended, Pause, Step, Talk, Token, advanced
+from imagegen.client.session import HttpClient, lost, pool_options, reply_of, request_options
+from imagegen.client.talks import PATIENCE, CostFilters, ListFilters, Page
+from imagegen.client.webhooks import Secret
+from imagegen.client.wire import CeleryWire
 from imagegen.clock import SystemClock
 from imagegen.costs import CostReport
-from imagegen.errors import (
-    BudgetExceeded,
-    Conflict,
-    Forbidden,
-    IdempotencyConflict,
-    ImagegenError,
-    InvalidRequest,
-    NotFound,
-    NotServed,
-    PartUnavailable,
-    PurchaseNeeded,
-    StillRunning,
-    TooManyRequests,
-    Unauthenticated,
-)
+from imagegen.errors import InvalidRequest
 from imagegen.estimates import EstimateDocument as Estimate
-from imagegen.webhooks import WebhookEvent
-
-__all__ = [
-    "AsyncClient", "Batch", "BudgetExceeded", "CeleryClient", "Client", "Conflict", "CostReport", "Estimate",
-    "Forbidden", "IdempotencyConflict", "ImagegenError", "InvalidRequest", "Job", "NotFound", "NotServed",
-    "PartUnavailable", "PurchaseNeeded", "StillRunning", "TooManyRequests", "Unauthenticated", "WebhookEvent",
-]  # fmt: skip
+from imagegen.results import Batch, Job
 
 _REDIS = {"redis", "rediss", "unix", "redis+socket"}
 Result = TypeVar("Result")

@@ -1,7 +1,7 @@
 """The HTTP door from the caller's side, without a socket: calls, answers, and what an answer means.
 
 A conversation with the service is a generator (`Talk`): it yields a `Call` or a `Pause` and gets the answer, until it
-returns its result. Whoever drives it (`client`, `client_async`) sends and sleeps, and decides nothing.
+returns its result. Whoever drives it (`synchronous`, `asynchronous`) sends and sleeps, and decides nothing.
 """
 
 from __future__ import annotations

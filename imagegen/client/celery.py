@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Self, overload
 from uuid import UUID, uuid4
 
-from imagegen.client_calls import Briefs, Named, batch_request, body_of, id_of, image_request
-from imagegen.client_results import Batch, Job, result_of
-from imagegen.client_webhooks import Secret, VerifiesWebhooks
-from imagegen.client_wire import Wire
+from imagegen.client.calls import Briefs, Named, batch_request, body_of, id_of, image_request
+from imagegen.client.webhooks import Secret, VerifiesWebhooks
+from imagegen.client.wire import Wire
 from imagegen.contracts import BatchRequest, Cost, ImageRequest
 from imagegen.errors import ImagegenError, NotFound, NotServed, StillRunning, rebuild
 from imagegen.estimates import EstimateDocument
 from imagegen.ids import batch_id_for, job_id_for, member_id_for
 from imagegen.ports import Clock
+from imagegen.results import Batch, Job, result_of
 from imagegen.states import BatchStatus, Status
 
 GENERATE_IMAGE = "imagegen.generate_image"

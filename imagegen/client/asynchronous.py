@@ -11,14 +11,14 @@ from uuid import UUID
 
 import httpx2
 
-from imagegen.client_calls import Briefs, Named
-from imagegen.client_http import Answer, Ended, Pause, Step, Talk, Token, advanced
-from imagegen.client_httpx import HttpClient, lost, pool_options, reply_of, request_options
-from imagegen.client_results import Batch, Job
-from imagegen.client_talks import PATIENCE, CostFilters, ListFilters, Page
-from imagegen.client_webhooks import Secret
+from imagegen.client.calls import Briefs, Named
+from imagegen.client.protocol import Answer, Ended, Pause, Step, Talk, Token, advanced
+from imagegen.client.session import HttpClient, lost, pool_options, reply_of, request_options
+from imagegen.client.talks import PATIENCE, CostFilters, ListFilters, Page
+from imagegen.client.webhooks import Secret
 from imagegen.costs import CostReport
 from imagegen.estimates import EstimateDocument
+from imagegen.results import Batch, Job
 
 Result = TypeVar("Result")
 Known = TypeVar("Known", Job, Batch)
