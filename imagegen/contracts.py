@@ -12,9 +12,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic.alias_generators import to_camel, to_snake
 
+from imagegen.bounds import check_depth, in_calendar
 from imagegen.errors import InvalidRequest, Problem
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -115,7 +116,7 @@ class ImageRequest(Wire):
     provider: Name | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
     priority: Priority = Priority.NORMAL
-    scheduled_at: datetime | None = None
+    scheduled_at: Annotated[datetime, AfterValidator(in_calendar)] | None = None
     deadline_seconds: int | None = Field(default=None, ge=1, le=30 * 24 * 3600)
     max_paid_attempts: int | None = Field(default=None, ge=1, le=10)
     fresh: bool = False
@@ -177,7 +178,7 @@ class BatchRequest(Wire):
 
     characters: list[Character] | None = None
     requests: list[dict[str, Any]] | None = None
-    idempotency_key: str | None = None
+    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     owner: Name = "default"
     callback_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2_000)] | None = None
     notify_task: NotifyTask | None = None
@@ -215,7 +216,7 @@ class BatchRequest(Wire):
             )
         for row in rows:
             for name in ("idempotencyKey", "callbackUrl", "notifyTask", "owner"):
-                if name in row:
+                if name in row or to_snake(name) in row:
                     raise InvalidRequest.of(f"{field}.{name}", "belongs to the batch", "Give it once, on the batch.")
         return rows
 
@@ -249,7 +250,8 @@ def problem_of(error: Mapping[str, Any]) -> Problem:
     field = ".".join(str(part) for part in path) or "request"
     kind: str = error["type"]
     remedy = next((text for start, text in _REMEDIES.items() if kind.startswith(start)), "Correct it.")
-    reason = "is not a field of this request" if kind == "extra_forbidden" else str(error["msg"])
+    told = str(error["msg"]).removeprefix("Value error, ")
+    reason = "is not a field of this request" if kind == "extra_forbidden" else told
     return {"field": field, "reason": reason, "remedy": remedy.format_map(error.get("ctx", {}))}
 
 
@@ -272,6 +274,7 @@ def parse_as(model: type[Model], body: Mapping[str, Any]) -> Model:
     """The model of a JSON object; raises `InvalidRequest` that names every wrong field."""
     if not isinstance(body, Mapping):
         raise InvalidRequest.of("request", f"is {type(body).__name__}, not an object", "Send a JSON object.")
+    check_depth(body)
     try:
         return model.model_validate(dict(body))
     except ValidationError as error:

@@ -21,6 +21,8 @@ CLOUD_METADATA = frozenset({IPv4Address("168.63.129.16")})
 
 _NAT64 = ip_network("64:ff9b::/96")
 _COMPATIBLE = ip_network("::/96")
+_UNICAST = ip_network("2000::/3")
+"""All of IPv6 that is given out for the internet (iana.org, "Internet Protocol Version 6 Address Space")."""
 
 
 def system_lookup(host: str) -> list[str]:
@@ -59,6 +61,8 @@ def is_public(address: str) -> bool:
     inner = _inner(found) if isinstance(found, IPv6Address) else None
     if inner is not None:
         return is_public(str(inner))
+    if isinstance(found, IPv6Address) and found not in _UNICAST:
+        return False
     return found.is_global and not found.is_multicast and found not in CLOUD_METADATA
 
 

@@ -29,6 +29,7 @@ MAX_KEY_BYTES = 1024
 """S3's limit for a key, prefix included (Amazon S3 user guide, "Naming Amazon S3 objects")."""
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_JOB = re.compile(r"_([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:_placeholder)?(?:_thumb)?\.[a-z]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,12 @@ def _stem(job: Job) -> str:
 def thumbnail_key(picture: str) -> str:
     """The thumbnail that lies beside a published picture."""
     return f"{picture.rpartition('.')[0]}_thumb.webp"
+
+
+def job_of(published: str) -> UUID | None:
+    """The job whose picture, thumbnail or placeholder lies at this key; None where the key names none."""
+    found = _JOB.search(published)
+    return UUID(found[1]) if found else None
 
 
 def blob_key(sha256: str) -> str:

@@ -17,7 +17,7 @@ from imagegen.guard import Lookup, checked_address, system_lookup
 from imagegen.images import Limits, verify_input
 from imagegen.inputs import MAX_INPUT_BYTES, Door, Kind, input_sha256, keep, kind_of, too_large
 from imagegen.jobs import Job
-from imagegen.layout import ATTEMPTS, BLOBS, checked_key, input_key
+from imagegen.layout import ATTEMPTS, BLOBS, PUBLIC_PREFIX, checked_key, input_key, job_of
 from imagegen.ports import Blobs, Services
 from imagegen.providers.base import InputImage, Order, Provider
 from imagegen.settings_values import is_loopback
@@ -98,7 +98,7 @@ class Resolver:
                 raise too_large(field, info.bytes)
             return self._services.blobs.get(key)
         except NotFound as error:
-            raise InvalidRequest.of(field, "is not in the object store", "Upload it first, or correct it.") from error
+            raise _not_stored(field) from error
         except StorageError as error:
             raise InvalidRequest.of(field, f"cannot be read: {error}", "Name an object we may read.") from error
 
@@ -108,13 +108,23 @@ class Resolver:
             raise InvalidRequest.of(field, "is in S3, and no bucket is configured", "Send an https URL instead.")
         prefix = home.rstrip("/") + "/"
         key = ref.removeprefix(prefix)
-        # Originals and unpublished bytes belong to whoever paid for them.
+        # Originals and unpublished bytes belong to whoever paid for them, published pictures to their job's owner.
         if not ref.startswith(prefix) or key.startswith((BLOBS, ATTEMPTS)):
             raise InvalidRequest.of(field, "is not in the part of our bucket open to callers", f"Send {prefix}…")
+        if key.startswith(PUBLIC_PREFIX) and not self._owns(key):
+            raise _not_stored(field)
         try:
             return checked_key(key)
         except StorageError as error:
             raise InvalidRequest.of(field, str(error), "Send the key of an object as it is listed.") from error
+
+    def _owns(self, key: str) -> bool:
+        """Whether a published picture is this owner's; what no job of ours is named in, everybody may name."""
+        job_id = job_of(key)
+        try:
+            return job_id is None or self._services.jobs.get(job_id, owner=self._owner) is not None
+        except NotFound:
+            return False
 
     def _of_job(self, ref: str, field: str) -> Input:
         job = self._finished(ref, field)
@@ -179,6 +189,10 @@ def _touch_or_copy(key: str, source: str, content_type: str, blobs: Blobs) -> No
         blobs.copy(key, key, content_type)
     except NotFound:
         blobs.copy(source, key, content_type)
+
+
+def _not_stored(field: str) -> InvalidRequest:
+    return InvalidRequest.of(field, "is not in the object store", "Upload it first, or correct it.")
 
 
 def _no_such_job(field: str) -> InvalidRequest:

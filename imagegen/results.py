@@ -28,8 +28,8 @@ class Job(JobDocument):
 
     @property
     def ok(self) -> bool:
-        """Whether there is a picture at `public_url`."""
-        return self.status == Status.COMPLETED
+        """Whether there is a picture at `public_url`; an erased job has none."""
+        return self.status == Status.COMPLETED and self.erased_at is None
 
 
 class Batch(BatchDocument):
@@ -52,7 +52,7 @@ class Batch(BatchDocument):
     @property
     def ok(self) -> bool:
         """Whether every member has its picture."""
-        return self.status == BatchStatus.COMPLETED
+        return self.status == BatchStatus.COMPLETED and all(job.ok for job in self.jobs)
 
 
 def result_of(document: Mapping[str, Any]) -> Job | Batch:

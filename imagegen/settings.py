@@ -32,6 +32,7 @@ from imagegen.settings_values import (
     parse_duration,
     parse_http_url,
     parse_list,
+    parse_origins,
     parse_postgres_url,
     parse_rate,
     parse_rates,
@@ -134,7 +135,7 @@ class Settings(BaseSettings):
     jwks_url: HttpUrl | None = None
     jwt_audience: str | None = None
     http_limit: Annotated[RateLimit, BeforeValidator(parse_rate)] = RateLimit(600, 60)
-    cors_origins: Words = ()
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(parse_origins)] = ()
     webhook_secret: Annotated[tuple[SecretStr, ...], BeforeValidator(parse_secrets)] = ()
     allow_hosts: Words = ()
     api_port: Port | None = None

@@ -108,6 +108,17 @@ def parse_rate(value: Any) -> Any:
     return RateLimit(int(found[1]), int(found[2] or 1) * SECONDS[found[3]])
 
 
+def parse_origins(value: Any) -> Any:
+    """`https://app.example,http://localhost:3000`, as browsers write origins (RFC 6454, section 6.2); `*`: any."""
+    origins = parse_list(value)
+    for origin in origins:
+        if not re.fullmatch(r"\*|https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?", origin):
+            raise BadValue(
+                f"{origin!r} is no origin", "Write scheme and host in small letters, such as https://app.example."
+            )
+    return origins
+
+
 def parse_counts(value: Any) -> Any:
     """`gemini=40,nanobanana:some-model=10` to whole numbers from 1 on by `provider` or `provider:model`."""
     if not isinstance(value, str):

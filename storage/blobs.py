@@ -213,6 +213,8 @@ class LocalBlobs:
                 raise StorageError(f"{reason}: free space, or move {SETTING} to a larger disk") from error
             if error.errno in _DENIED:
                 raise StorageError(f"{reason}: let this user write there, or correct {SETTING}") from error
+            if error.errno == errno.ENAMETOOLONG:
+                raise StorageError(f"{reason}: use a shorter key", {"retryable": False}) from error
             if error.errno in _NO_FOLDER:
                 raise StorageError(f"{reason}: a file stands where a folder is needed; correct {SETTING}") from error
             raise PartUnavailable(f"the object store fails: {reason}", {"part": PART}) from error

@@ -3,6 +3,7 @@
 import sys
 
 from imagegen.api.app import create_app
+from imagegen.api.logs import hide_queries
 from imagegen.api.setup import setup
 from imagegen.clock import SystemClock
 from imagegen.errors import InvalidRequest
@@ -22,4 +23,5 @@ try:
     _setup = setup(settings(), SystemClock(), part_checks(celery_app))
 except InvalidRequest as error:
     raise _refused(error) from None
+hide_queries()
 app = create_app(lambda: celery_app.services, _setup)

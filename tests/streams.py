@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -135,6 +137,7 @@ class Followed:
     def __init__(self, reply: requests.Response) -> None:
         self.reply, self.reader = reply, Reader()
         self.failed: Exception | None = None
+        self._connection = socket.socket(fileno=os.dup(reply.raw.fileno()))
         self._news = threading.Condition()
         self.over = False
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -168,6 +171,9 @@ class Followed:
 
     def close(self) -> None:
         """The client goes away."""
+        # A connection that is only closed leaves the thread in its read until the next heartbeat.
+        with suppress(OSError), self._connection:
+            self._connection.shutdown(socket.SHUT_RDWR)
         self.reply.close()
         self._thread.join(PATIENCE)
 

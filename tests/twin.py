@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import closing
+from itertools import islice
 from typing import Any, Self
 
 from imagegen.client import AsyncClient, Client
@@ -21,6 +23,14 @@ class Twin:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
         return method if self._runner is None else lambda *words, **told: self._run(method(*words, **told))
+
+    def first(self, count: int, name: str, *words: Any, **told: Any) -> list[Any]:
+        """So many of what this method gives one after the other; then it is left."""
+        asked = getattr(self._client, name)(*words, **told)
+        if self._runner is not None:
+            return self._runner.run(_first(count, asked))
+        with closing(asked):
+            return [*islice(asked, count)]
 
     def __enter__(self) -> Self:
         return self
@@ -45,3 +55,12 @@ async def _one(asked: Awaitable[Any]) -> Any:
 
 async def _all(asked: AsyncIterator[Any]) -> list[Any]:
     return [one async for one in asked]
+
+
+async def _first(count: int, asked: AsyncGenerator[Any]) -> list[Any]:
+    found: list[Any] = []
+    async for one in asked:
+        found.append(one)
+        if len(found) == count:
+            break
+    return found

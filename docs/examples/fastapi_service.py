@@ -12,7 +12,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
-from imagegen.client import AsyncClient, ImagegenError, InvalidRequest, Job
+from imagegen.client import AsyncClient, IdempotencyConflict, ImagegenError, InvalidRequest, Job
 
 
 class Order(BaseModel):
@@ -65,8 +65,8 @@ def create_app(client: AsyncClient, address: str) -> FastAPI:
 
     @app.exception_handler(ImagegenError)
     async def refused(request: Request, error: ImagegenError) -> Response:
-        status = 422 if isinstance(error, InvalidRequest) else 503 if error.retryable else 502
-        return JSONResponse({"detail": str(error), "code": error.code}, status)
+        own = 422 if isinstance(error, InvalidRequest) else 409 if isinstance(error, IdempotencyConflict) else 502
+        return JSONResponse({"detail": str(error), "code": error.code}, 503 if error.retryable else own)
 
     return app
 

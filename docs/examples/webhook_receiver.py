@@ -5,10 +5,19 @@ from __future__ import annotations
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from imagegen.client import Client, InvalidRequest, WebhookEvent
+from imagegen.client import CeleryClient, Client, InvalidRequest, Job, StillRunning, WebhookEvent
 
 events: dict[str, WebhookEvent] = {}
 """By id: a webhook may come twice. A real service keeps the ids in its database, with what it did about them."""
+
+
+def refused(client: CeleryClient, job: Job) -> str | None:
+    """Why the order was never accepted: what was not accepted is never told of."""
+    try:
+        error = client.get(job).error
+    except StillRunning:
+        return None
+    return error.message if error is not None and error.code == "INVALID_REQUEST" else None
 
 
 def main(broker: str, namespace: str, secret: str, port: str = "0") -> int:
@@ -34,8 +43,12 @@ def main(broker: str, namespace: str, secret: str, port: str = "0") -> int:
     with client, HTTPServer(("127.0.0.1", int(port)), Receiver) as server:
         address = f"http://127.0.0.1:{server.server_port}/pictures"
         job = client.generate("A paper boat in a puddle, morning light", callback_url=address)
+        server.timeout = 2.0
         while not any(event.document.id == job.id for event in events.values()):
             server.handle_request()
+            if refusal := refused(client, job):
+                print(refusal)
+                return 1
     told = next(event for event in events.values() if event.document.id == job.id)
     print(told.type, getattr(told.document, "public_url", None))
     return 0 if told.document.ok else 1

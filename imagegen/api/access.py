@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from imagegen.api.lanes import Lanes
 from imagegen.api.live import Live
 from imagegen.api.problems import Refused
 from imagegen.api.readiness import Parts
@@ -65,6 +66,7 @@ class House:
         self.draining = False
         self.room = WaitingRoom(lambda job_ids: self.services.jobs.ended(job_ids))
         self.live = Live(lambda: self.services)
+        self.lanes = Lanes()
 
     def drain(self) -> None:
         """The process is about to end: callers who wait are answered, streams end, readiness says so."""

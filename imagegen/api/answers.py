@@ -15,6 +15,7 @@ from starlette.background import BackgroundTask
 
 from imagegen.admission import send_hints
 from imagegen.api.access import House
+from imagegen.api.tokens import Caller
 from imagegen.api.waiting import LOOK_EVERY
 from imagegen.contracts import BatchDocument, JobDocument
 from imagegen.errors import InvalidRequest
@@ -55,7 +56,9 @@ def seconds_to_wait(prefer: str | None) -> int:
     return min(int(found[1]), MAX_WAIT) if found else 0
 
 
-async def accepted(admitted: Admitted, house: House, prefer: str | None, look: Callable[[], Document]) -> Response:
+async def accepted(
+    admitted: Admitted, house: House, caller: Caller, prefer: str | None, look: Callable[[], Document]
+) -> Response:
     """The answer to accepted work; `look` reads the document as it stands.
 
     Workers are told after the answer; only who waits for the picture has them told first.
@@ -68,18 +71,18 @@ async def accepted(admitted: Admitted, house: House, prefer: str | None, look: C
     if not seconds:
         return answer(_document(admitted, house), 202, background=BackgroundTask(house.afterwards.do, hint))
     await house.afterwards.do(hint)
-    document, done = await _waited([job.id for job in admitted.jobs], house, seconds, look)
+    document, done = await _waited([job.id for job in admitted.jobs], house, caller, seconds, look)
     return answer(document, 200 if done else 202, {"Preference-Applied": f"wait={seconds}"})
 
 
-async def standing(house: House, prefer: str | None, look: Callable[[], Document]) -> Response:
+async def standing(house: House, caller: Caller, prefer: str | None, look: Callable[[], Document]) -> Response:
     """What `look` reads: at once, or, where the caller prefers to wait, as soon as it has ended."""
     document = await run_in_threadpool(look)
     seconds = seconds_to_wait(prefer)
     if not seconds or _ended(document):
         return answer(document, 200)
     jobs = [document] if isinstance(document, JobDocument) else document.jobs
-    document, _ = await _waited([job.job_id for job in jobs], house, seconds, look)
+    document, _ = await _waited([job.job_id for job in jobs], house, caller, seconds, look)
     return answer(document, 200, {"Preference-Applied": f"wait={seconds}"})
 
 
@@ -88,11 +91,11 @@ def _ended(document: Document) -> bool:
 
 
 async def _waited(
-    job_ids: Sequence[UUID], house: House, seconds: int, look: Callable[[], Document]
+    job_ids: Sequence[UUID], house: House, caller: Caller, seconds: int, look: Callable[[], Document]
 ) -> tuple[Document, bool]:
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
-    done = await house.room.wait(job_ids, seconds)
+    done = await house.room.wait(job_ids, seconds, caller.sees)
     document = await run_in_threadpool(look)
     # The last member's end closes its batch a moment later.
     while done and document.status in _LIVE and loop.time() < until and not house.draining:

@@ -11,6 +11,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from imagegen.api import batches, budgets, costs, erase, estimate, events, files, health, inputs, jobs, styles
 from imagegen.api.access import House
+from imagegen.api.caching import Uncached
+from imagegen.api.docs import serve_docs
 from imagegen.api.draining import hearing
 from imagegen.api.openapi import describe
 from imagegen.api.problems import answer_problems
@@ -20,6 +22,11 @@ from imagegen.ports import Services
 
 LOCKED = Setup()
 """Nobody gets in: there is nothing to check a token with."""
+ABOUT = (
+    "Pictures bought once, never lost, and accounted for to the cent.\n\n"
+    "Routes under /api/images need a bearer token: `imagegen token --owner NAME` makes one for trials."
+)
+"""What the API's description begins with."""
 EXPOSED = ["Location", "Retry-After", "Preference-Applied"]
 """Headers of answers that a page of another origin may read."""
 
@@ -36,13 +43,17 @@ def create_app(services: Callable[[], Services], setup: Setup = LOCKED) -> FastA
         house.drain()
         await run_in_threadpool(house.close)
 
-    app = FastAPI(title="imagegen", version="1", docs_url="/docs", redoc_url=None, lifespan=living)
+    app = FastAPI(
+        title="imagegen", version="1", description=ABOUT, docs_url=None, redoc_url=None, lifespan=living
+    )  # fmt: skip
     app.state.house = house
     for part in (jobs, erase, batches, events, estimate, costs, budgets, styles, inputs, health, files):
         app.include_router(part.router)
     app.include_router(inbound(services, setup.inbound), include_in_schema=False)
     answer_problems(app)
     describe(app)
+    serve_docs(app)
+    app.add_middleware(Uncached)
     if setup.origins:
         app.add_middleware(
             CORSMiddleware,

@@ -39,10 +39,10 @@ async def generate_batch(
     def admit() -> Admitted:
         return admit_batch(parse_batch(body), house.services, door="http", hints=False)
 
-    admitted = await run_in_threadpool(admit)
+    admitted = await house.lanes.admit(admit, body)
     assert admitted.batch is not None
     batch_id = admitted.batch.id
-    return await accepted(admitted, house, prefer, lambda: _stands(batch_id, house, None))
+    return await accepted(admitted, house, caller, prefer, lambda: _stands(batch_id, house, None))
 
 
 @router.get(
@@ -65,7 +65,7 @@ def list_batches(
 @router.get("/{batch_id}", response_model=None, responses={200: {"model": BatchDocument}, **refuses(404)})
 async def show_batch(batch_id: UUID, house: TheHouse, caller: TheCaller, prefer: Prefer = None) -> Response:
     """One batch and its jobs as they stand, or, where the caller prefers to wait, as soon as it is closed."""
-    return await standing(house, prefer, lambda: _stands(batch_id, house, caller))
+    return await standing(house, caller, prefer, lambda: _stands(batch_id, house, caller))
 
 
 @router.post(

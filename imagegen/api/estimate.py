@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from imagegen import estimating
@@ -27,13 +26,18 @@ async def estimate(request: Request, house: TheHouse, caller: TheCaller) -> Resp
     """Says what `generate` would do with the same body. A budget without room is part of the answer.
 
     `budget.admitted` counts every budget; `budget.budgets` shows an owner its own, a service all of them.
+    `quota.credit`, an account that all owners share, is told to services.
     """
     body = owned(await json_object(request), caller)
-    return await run_in_threadpool(_estimated, body, house, caller)
+    # A provider is asked for its balance.
+    async with house.lanes.far.place(body["owner"]) as run:
+        answer: Response = await run(lambda: _estimated(body, house, caller))
+        return answer
 
 
 def _estimated(body: dict[str, Any], house: House, caller: Caller) -> Response:
     found = estimating.estimate(parse_request(body), house.services, "http", house.balances)
     shown = [room for room in found.budget.budgets if caller.reads_budget(room.scope)]
     budget = found.budget.model_copy(update={"budgets": shown})
-    return JSONResponse(found.model_copy(update={"budget": budget}).json_document())
+    quota = found.quota if caller.service else found.quota.model_copy(update={"credit": None})
+    return JSONResponse(found.model_copy(update={"budget": budget, "quota": quota}).json_document())

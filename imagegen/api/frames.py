@@ -35,9 +35,9 @@ def comment(words: str) -> bytes:
     return f": {words}\n\n".encode()
 
 
-def opening(place: Place) -> bytes:
+def opening(mark: str) -> bytes:
     """The first block: when to connect again, and from where, should nothing happen before."""
-    return f"retry: {STREAM_RECONNECT * 1000:.0f}\nid: {place}\n\n".encode()
+    return f"retry: {STREAM_RECONNECT * 1000:.0f}\nid: {mark}\n\n".encode()
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Told:
         """Whether the job has ended by it."""
         return self.line.status in TERMINAL
 
-    def frame(self, place: Place) -> bytes:
-        """The message for a reader that stands at this place after it."""
-        return f"id: {place}\n".encode() + self._said
+    def frame(self, mark: str) -> bytes:
+        """The message for a reader that goes on from this mark after it."""
+        return f"id: {mark}\n".encode() + self._said
 
     @cached_property
     def _said(self) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -41,7 +40,10 @@ class StoredInput(BaseModel):
 )  # fmt: skip
 async def store(request: Request, house: TheHouse, caller: TheCaller) -> Response:
     """Stores a PNG, JPEG or WebP picture, sent as the body itself or as the one file of a form."""
-    return await run_in_threadpool(_stored, await picture(request), house)
+    async with house.lanes.uploads.place(caller.owner) as run:
+        data = await picture(request)
+        answer: Response = await run(lambda: _stored(data, house))
+        return answer
 
 
 def _stored(data: bytes, house: House) -> Response:

@@ -39,9 +39,9 @@ async def generate(
     def admit() -> Admitted:
         return admit_image(parse_request(body), house.services, door="http", hints=False)
 
-    admitted = await run_in_threadpool(admit)
+    admitted = await house.lanes.admit(admit, body)
     job_id = admitted.jobs[0].id
-    return await accepted(admitted, house, prefer, lambda: _stands(job_id, house, None))
+    return await accepted(admitted, house, caller, prefer, lambda: _stands(job_id, house, None))
 
 
 @router.get(
@@ -64,7 +64,7 @@ def list_jobs(
 @router.get("/jobs/{job_id}", response_model=None, responses={200: {"model": JobDocument}, **refuses(404)})
 async def show(job_id: UUID, house: TheHouse, caller: TheCaller, prefer: Prefer = None) -> Response:
     """One job as it stands, or, where the caller prefers to wait, as soon as it has ended."""
-    return await standing(house, prefer, lambda: _stands(job_id, house, caller))
+    return await standing(house, caller, prefer, lambda: _stands(job_id, house, caller))
 
 
 @router.post(

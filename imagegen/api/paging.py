@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from imagegen.api.access import listed_owner
 from imagegen.api.tokens import Caller
+from imagegen.bounds import in_calendar
 from imagegen.checks import check_text
 from imagegen.contracts import JobType
 from imagegen.errors import InvalidRequest, Problem
@@ -25,11 +26,11 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 def _written(value: Any) -> Any:
     """A bare number would be taken for seconds since 1970."""
     if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
-        raise ValueError("is no RFC 3339 time")
+        raise ValueError("is no RFC 3339 time, such as 2026-12-01T09:00:00Z")
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(in_calendar)]
 
 
 def known_query(*names: str) -> Callable[[Request], None]:

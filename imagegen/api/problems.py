@@ -70,6 +70,8 @@ STATUS: dict[type[ImagegenError], int] = {
     StorageError: 503,
     Temporary: 503,
 }
+_PARTS = (PartUnavailable, StorageError)
+"""Where one has a cause, it names hosts, users and folders of ours: for the log alone."""
 _TOLD = (PurchaseNeeded, QuotaExhausted)
 _SHARED = ("scope", "period", "requested")
 _IDS = {"job_id": "jobId", "batch_id": "batchId"}
@@ -133,6 +135,8 @@ def problem(
     more: dict[str, Any] = {}
     if isinstance(error, InvalidRequest):
         more["problems"] = error.problems
+    elif isinstance(error, _PARTS) and error.__cause__ is not None:
+        told["detail"] = f"{error.details.get('part', 'object store')} cannot be used just now"
     elif isinstance(error, BudgetExceeded):
         more, told["detail"] = _refusal(error, getattr(request.state, "caller", None))
     elif isinstance(error, _TOLD):

@@ -55,7 +55,7 @@ class Following:
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The stream's bytes. It ends by itself; where it does not end with what was followed, a comment says why."""
         until = asyncio.get_running_loop().time() + STREAM_LIFE
-        yield opening(self._place)
+        yield opening(self._mark)
         if self.start.snapshot is not None:
             yield self.start.snapshot
         for told in self.start.told:
@@ -117,7 +117,12 @@ class Following:
 
     def _line(self, told: Told) -> bytes:
         self._place = self._place.told(told.line.id, told.log)
-        return told.frame(self._place)
+        return told.frame(self._mark)
+
+    @property
+    def _mark(self) -> str:
+        """The `id:` from which the reader goes on. Who knew of a batch's end goes on knowing it."""
+        return str(self._place) if self.start.run is None else f"{self._place}e{self.start.run}"
 
 
 class EventStream(StreamingResponse):

@@ -91,13 +91,15 @@ class Tokens:
             raise Unauthenticated("the token is for another audience") from error
         except jwt.MissingRequiredClaimError as error:
             raise Unauthenticated(f"the token has no {error.claim}") from error
+        except jwt.InvalidSignatureError as error:
+            raise Unauthenticated("the token's signature does not hold: another secret or key made it") from error
         except (jwt.PyJWTError, ValueError) as error:
             raise Unauthenticated("the token is no JWT that holds here") from error
         _check_time(claims, now)
         owner = claims["sub"]
-        if not isinstance(owner, str) or not 1 <= len(owner.strip()) <= MAX_OWNER or not owner.isprintable():
+        if not isinstance(owner, str) or not 1 <= len(owner) <= MAX_OWNER or not _plain(owner):
             raise Unauthenticated(f"the token's sub is no owner name of 1 to {MAX_OWNER} characters")
-        return Caller(owner.strip(), service=claims.get("role") == "service")
+        return Caller(owner, service=claims.get("role") == "service")
 
     def _proved(self, token: str) -> dict[str, Any]:
         """Its claims; where its signature does not hold, the secret's file may have another secret by then."""
@@ -131,9 +133,11 @@ class Tokens:
         raise Unauthenticated(f"no key of ours checks a token with alg {algorithm[:20]!r} and this kid")
 
     def _published(self, kid: str | None, url: str) -> jwt.PyJWK | None:
-        # Whoever has a known key does not wait for an issuer that is slow.
-        if not self._lock.acquire(blocking=kid not in self._keys):
-            return self._keys.get(kid)
+        # While an issuer is slow, known keys serve, and strangers' hold no thread.
+        if not self._lock.acquire(blocking=self._read_at is None):
+            if kid in self._keys:
+                return self._keys[kid]
+            raise PartUnavailable("the keys of the tokens' issuer are being read", {"part": "jwks", "retryAfter": 1})
         try:
             now = self.monotonic()
             old = self._read_at is None or now - self._read_at > KEYS_LIFE
@@ -172,6 +176,11 @@ def mint(
     claims |= {"role": "service"} if service else {}
     claims |= {"aud": audience} if audience else {}
     return jwt.encode(claims, secret, algorithm=SHARED)
+
+
+def _plain(owner: str) -> bool:
+    """Trimmed, `ada` and `ada ` would be one owner, though their issuer may have given them to two."""
+    return owner.isprintable() and owner == owner.strip()
 
 
 def _check_time(claims: Mapping[str, Any], now: datetime) -> None:

@@ -20,30 +20,39 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at what is waited for."""
-MOST_WAITING = 1000
-"""Callers that may wait in one process; the next one is answered at once."""
+MOST_WAITING, MOST_OF_OWNER = 1000, 200
+"""Callers that may wait in one process, and of one owner in it; the next one is answered at once."""
 
 
 @dataclass(eq=False)
 class _Waiter:
     open: set[UUID]
+    owner: str | None
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class WaitingRoom:
     """Waits for jobs to end. `ended` says which of the jobs have (one statement, any thread)."""
 
-    def __init__(self, ended: Callable[[Sequence[UUID]], Sequence[UUID]], most: int = MOST_WAITING) -> None:
-        self._ended, self._most = ended, most
+    def __init__(
+        self,
+        ended: Callable[[Sequence[UUID]], Sequence[UUID]],
+        most: int = MOST_WAITING,
+        most_of_owner: int = MOST_OF_OWNER,
+    ) -> None:
+        self._ended, self._most, self._most_of_owner = ended, most, most_of_owner
         self._waiters: set[_Waiter] = set()
         self._watcher: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def wait(self, job_ids: Sequence[UUID], seconds: float) -> bool:
-        """Whether all of the jobs ended within these seconds; False at once where the room is full or closed."""
-        if self._closed or len(self._waiters) >= self._most:
+    async def wait(self, job_ids: Sequence[UUID], seconds: float, owner: str | None = None) -> bool:
+        """Whether all of the jobs ended within these seconds; False at once where there is no room, or it is closed.
+
+        `owner`: who waits, and has a share of the room; None: a service, which waits for many.
+        """
+        if self._closed or not self._room_for(owner):
             return False
-        waiter = _Waiter(set(job_ids))
+        waiter = _Waiter(set(job_ids), owner)
         self._waiters.add(waiter)
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch())
@@ -61,6 +70,10 @@ class WaitingRoom:
         self._closed = True
         for waiter in self._waiters:
             waiter.done.set()
+
+    def _room_for(self, owner: str | None) -> bool:
+        share = owner is None or sum(one.owner == owner for one in self._waiters) < self._most_of_owner
+        return share and len(self._waiters) < self._most
 
     async def _watch(self) -> None:
         while self._waiters:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import cached_property
 from uuid import UUID
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
@@ -30,6 +30,9 @@ BODY_TOTAL = 5.0
 TRY_AGAIN = 5
 """Seconds that a provider is asked to wait before it calls again."""
 
+THREADS = 16
+"""Callbacks of one process that are looked at together. Anybody may call: callers with tokens have other threads."""
+
 NOBODY = UUID(int=0)
 
 _AWAY = (PartUnavailable, Temporary, RateLimited, AuthError)
@@ -38,7 +41,7 @@ _AWAY = (PartUnavailable, Temporary, RateLimited, AuthError)
 def inbound(services: Callable[[], Services], setup: Inbound) -> APIRouter:
     """`POST /api/webhooks/{provider}?attempt=UUID&token=…` over services that are built at the first request."""
     router = APIRouter()
-    desk = _Desk(services, setup)
+    desk, threads = _Desk(services, setup), CapacityLimiter(THREADS)
 
     @router.post("/api/webhooks/{provider}")
     async def webhook(provider: str, request: Request, attempt: str | None = None, token: str = "") -> JSONResponse:
@@ -48,10 +51,10 @@ def inbound(services: Callable[[], Services], setup: Inbound) -> APIRouter:
             return _said(404, "not found")
         body = await _body(request)
         if isinstance(body, JSONResponse):
-            await run_in_threadpool(desk.unread, name)
+            await to_thread.run_sync(desk.unread, name, limiter=threads)
             return body
         told = Callback(provider=name, attempt_id=attempt_id, token=token, body=body)
-        return await run_in_threadpool(desk.answer, told, dict(request.headers))
+        return await to_thread.run_sync(desk.answer, told, dict(request.headers), limiter=threads)
 
     return router
 

@@ -25,7 +25,7 @@ from imagegen.cli.contact_sheet import Plate, contact_sheet
 from imagegen.cli.context import services_of, settings_here, worker_app
 from imagegen.cli.doors import ServicesDoor
 from imagegen.cli.follow import follow, view_for
-from imagegen.cli.output import DONE, FAILED, dollars, emit, label
+from imagegen.cli.output import DONE, FAILED, counted, dollars, emit, label
 from imagegen.cli.up import Options, running
 from imagegen.contracts import BatchDocument, BatchRequest, JobDocument, parse_batch
 from imagegen.embedded.environment import Plan
@@ -140,9 +140,7 @@ def _save(home: Path, document: BatchDocument, pictures: dict[str, bytes], books
 
 def footer(pictures: int, books: Books) -> str:
     """`4 pictures, 4 charges, $0.16`."""
-    counted = [(pictures, "picture"), (books.charges, "charge")]
-    words = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in counted]
-    return f"{', '.join(words)}, {dollars(books.total)}"
+    return f"{counted(pictures, 'picture')}, {counted(books.charges, 'charge')}, {dollars(books.total)}"
 
 
 def _tell(document: BatchDocument, books: Books, paths: Sequence[Path], as_json: bool) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import click
 
 from imagegen.cli.context import erasing, services_of
-from imagegen.cli.output import DONE, emit
+from imagegen.cli.output import DONE, counted, emit
 from imagegen.errors import InvalidRequest
 from imagegen.ports_erasures import Scope, Stake
 
@@ -63,7 +63,7 @@ def _confirm(scope: str, stake: Stake, yes: bool, as_json: bool) -> None:
     if as_json:
         raise InvalidRequest.of("--yes", "is missing", "Look with --dry-run first; nobody can be asked with --json.")
     live = f", {stake.live} of them live" if stake.live else ""
-    what = f"{stake.jobs} jobs{live}, {stake.pictures} pictures, {stake.styles} styles"
+    what = f"{counted(stake.jobs, 'job')}{live}, {counted(stake.pictures, 'picture')}, {counted(stake.styles, 'style')}"
     click.confirm(f"Erase {scope} for good: {what}?", abort=True, err=True)
 
 
@@ -73,18 +73,20 @@ def _tell_stake(scope: str, stake: Stake, as_json: bool) -> None:
         emit({"scope": scope, **told})
         return
     click.echo(
-        f"would erase {stake.jobs} jobs ({stake.live} live), {stake.pictures} pictures of {stake.bytes} bytes, "
-        f"{stake.styles} styles"
+        f"would erase {counted(stake.jobs, 'job')} ({stake.live} live), {counted(stake.pictures, 'picture')} "
+        f"of {stake.bytes} bytes, {counted(stake.styles, 'style')}"
     )
 
 
 def _tell(done: dict[str, Any]) -> None:
-    click.echo(f"erased {done['jobs']} jobs, {done['pictures']} pictures of {done['bytes']} bytes")
+    click.echo(
+        f"erased {counted(done['jobs'], 'job')}, {counted(done['pictures'], 'picture')} of {done['bytes']} bytes"
+    )
     if done["styles"]:
-        click.echo(f"erased {done['styles']} styles")
+        click.echo(f"erased {counted(done['styles'], 'style')}")
     if done["waits"]:
         reason = done["trouble"] or "a paid call or the search for its picture is under way"
-        click.echo(f"{done['waits']} jobs are erased later: {reason}")
+        click.echo(f"erased later: {counted(done['waits'], 'job')}; {reason}")
     for one in done["providers"]:
         if one["note"] is not None:
-            click.echo(f"{one['provider']}: {one['orders']} paid calls; {one['note']}")
+            click.echo(f"{one['provider']}: {counted(one['orders'], 'paid call')}; {one['note']}")

@@ -138,13 +138,24 @@ def _job_line(job: JobDocument) -> str:
     parts += ["from the cache"] * job.cache_hit + ["emulated"] * job.emulated + ["placeholder"] * job.placeholder
     if job.waiting_for is not None:
         parts.append(f"waits: {job.waiting_for.reason}" + _until(job.waiting_for.until))
+    if job.erased_at is not None:
+        parts.append(f"erased {_seconds(job.erased_at)} UTC")
     if job.public_url:
         parts.append(job.public_url)
     return "  ".join(parts)
 
 
 def _until(moment: str | None) -> str:
-    return "" if moment is None else f" until {moment[:19].replace('T', ' ')} UTC"
+    return "" if moment is None else f" until {_seconds(moment)} UTC"
+
+
+def _seconds(moment: str) -> str:
+    return moment[:19].replace("T", " ")
+
+
+def counted(count: int, name: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def columns(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:

@@ -102,7 +102,7 @@ def list_jobs(
             f"{one.provider}/{one.model}",
             dollars(one.cost.actual if one.cost.actual is not None else one.cost.estimated),
             (one.created_at or "")[:19].replace("T", " "),
-            label(one),
+            label(one) if one.erased_at is None else "(erased)",
         )
         for one in documents
     ]

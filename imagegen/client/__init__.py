@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from imagegen.client.asynchronous import AsyncClient
 from imagegen.client.celery import CeleryClient
+from imagegen.client.following import Event
 from imagegen.client.synchronous import Client
 from imagegen.costs import CostReport
 from imagegen.errors import (
@@ -34,6 +35,6 @@ from imagegen.webhooks import WebhookEvent
 
 __all__ = [
     "AsyncClient", "Batch", "BudgetExceeded", "CeleryClient", "Client", "Conflict", "CostReport", "Estimate",
-    "Forbidden", "IdempotencyConflict", "ImagegenError", "InvalidRequest", "Job", "NotFound", "NotServed",
+    "Event", "Forbidden", "IdempotencyConflict", "ImagegenError", "InvalidRequest", "Job", "NotFound", "NotServed",
     "PartUnavailable", "PurchaseNeeded", "StillRunning", "TooManyRequests", "Unauthenticated", "WebhookEvent",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack, overload
 from uuid import UUID
@@ -12,8 +12,9 @@ from uuid import UUID
 import httpx2
 
 from imagegen.client.calls import Briefs, Named
-from imagegen.client.protocol import Answer, Ended, Pause, Step, Talk, Token, advanced
-from imagegen.client.session import HttpClient, lost, pool_options, reply_of, request_options
+from imagegen.client.following import Event, Following
+from imagegen.client.protocol import Answer, Ended, Lost, Pause, Reply, Step, Talk, Token, advanced
+from imagegen.client.session import HttpClient, lost, pool_options, reply_of, request_options, source, unread
 from imagegen.client.talks import PATIENCE, CostFilters, ListFilters, Page
 from imagegen.client.webhooks import Secret
 from imagegen.costs import CostReport
@@ -99,10 +100,34 @@ class AsyncClient(HttpClient):
         """See `Client.batches`."""
         return self._pages(lambda cursor: self._talks.page(Batch, filters, cursor))
 
+    def events(self, id: Named | None = None, *, last: str | None = None) -> AsyncGenerator[Event]:
+        """See `Client.events`; `async for event in client.events(job)`."""
+        return self._follow(Following(self._talks, id, last))
+
     async def upload_input(self, picture: bytes | str | os.PathLike[str]) -> str:
         """See `Client.upload_input`; a file is read on a thread."""
         data = picture if isinstance(picture, bytes) else await asyncio.to_thread(Path(picture).read_bytes)
         return await self._run(self._talks.upload(data))
+
+    async def _follow(self, following: Following) -> AsyncGenerator[Event]:
+        while (step := following.next()) is not None:
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                continue
+            try:
+                async with self._http.stream(**request_options(step, self._site)) as response:
+                    if following.opened(*unread(response)):
+                        async for block in source(response):
+                            if (event := following.told(block.id, block.event, block.data, block.retry)) is not None:
+                                yield event
+                        following.closed()
+                        continue
+                    await response.aread()
+                    answer: Reply | Lost = reply_of(response)
+            except httpx2.RequestError as error:
+                answer = lost(error)
+            if (event := following.answered(answer)) is not None:
+                yield event
 
     async def _pages(self, page: Callable[[str | None], Talk[Page[Known]]]) -> AsyncIterator[Known]:
         found = await self._run(page(None))

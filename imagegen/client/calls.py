@@ -62,6 +62,13 @@ def id_of(named: Named) -> UUID:
         raise InvalidRequest.of("id", f"{named[:60]!r} is no id", "Give the id of a job or a batch.") from None
 
 
+def kinds_of(named: Named) -> tuple[str, ...]:
+    """Where it is found; an id may be of either."""
+    if isinstance(named, Job):
+        return ("jobs",)
+    return ("batches",) if isinstance(named, Batch) else ("jobs", "batches")
+
+
 def camel(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields by the names that they have in JSON."""
     return {to_camel(name): value for name, value in fields.items()}

@@ -63,6 +63,16 @@ def reply_of(response: httpx2.Response) -> Reply:
     )
 
 
+def unread(response: httpx2.Response) -> tuple[int, str]:
+    """Status and media type of an answer whose body was not read."""
+    return response.status_code, str(response.headers.get("content-type", ""))
+
+
+def source(response: httpx2.Response) -> httpx2.EventSource:
+    """The blocks of an answer that is a stream of events, however long one is."""
+    return httpx2.EventSource(response, max_event_size=None)
+
+
 def lost(error: httpx2.RequestError) -> Lost:
     """What is known where none came."""
     return Lost(f"{type(error).__name__} {error}".strip(), not isinstance(error, _UNSENT))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack, overload
 from urllib.parse import urlsplit
@@ -13,8 +13,9 @@ import httpx2
 
 from imagegen.client.calls import Briefs, Named
 from imagegen.client.celery import CeleryClient
-from imagegen.client.protocol import Answer, Ended, Pause, Step, Talk, Token, advanced
-from imagegen.client.session import HttpClient, lost, pool_options, reply_of, request_options
+from imagegen.client.following import Event, Following
+from imagegen.client.protocol import Answer, Ended, Lost, Pause, Reply, Step, Talk, Token, advanced
+from imagegen.client.session import HttpClient, lost, pool_options, reply_of, request_options, source, unread
 from imagegen.client.talks import PATIENCE, CostFilters, ListFilters, Page
 from imagegen.client.webhooks import Secret
 from imagegen.client.wire import CeleryWire
@@ -149,10 +150,39 @@ class Client(HttpClient):
         """Batches, as `list`."""
         return self._pages(lambda cursor: self._talks.page(Batch, filters, cursor))
 
+    def events(self, id: Named | None = None, *, last: str | None = None) -> Generator[Event]:
+        """What happens to a job or a batch, as it happens, up to its end; without an id to all that is the caller's,
+        without an end. `last`: the `id` of the last event that the caller had; the stream goes on behind it.
+
+        A stream that breaks off is taken up again where it was, nothing missed and nothing repeated; raises
+        `PartUnavailable` after five minutes of outage, at the beginning after `patience` seconds. Raises `NotFound`.
+        """
+        return self._follow(Following(self._talks, id, last))
+
     def upload_input(self, picture: bytes | str | os.PathLike[str]) -> str:
         """Stores a PNG, JPEG or WebP picture (its bytes, or the path of its file) and returns `input:SHA256`, as
         `reference_images`, `source_image`, `mask` and styles take it."""
         return self._run(self._talks.upload(picture if isinstance(picture, bytes) else Path(picture).read_bytes()))
+
+    def _follow(self, following: Following) -> Generator[Event]:
+        while (step := following.next()) is not None:
+            if isinstance(step, Pause):
+                self._clock.sleep(step.seconds)
+                continue
+            try:
+                with self._http.stream(**request_options(step, self._site)) as response:
+                    if following.opened(*unread(response)):
+                        for block in source(response):
+                            if (event := following.told(block.id, block.event, block.data, block.retry)) is not None:
+                                yield event
+                        following.closed()
+                        continue
+                    response.read()
+                    answer: Reply | Lost = reply_of(response)
+            except httpx2.RequestError as error:
+                answer = lost(error)
+            if (event := following.answered(answer)) is not None:
+                yield event
 
     def _pages(self, page: Callable[[str | None], Talk[Page[Known]]]) -> Iterator[Known]:
         found = self._run(page(None))

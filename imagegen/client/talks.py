@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
-from imagegen.client.calls import Briefs, Named, batch_request, body_of, id_of, image_request
+from imagegen.client.calls import Briefs, Named, batch_request, body_of, id_of, image_request, kinds_of
 from imagegen.client.protocol import Answer, Call, Lost, Pause, Reply, Step, Talk, Trouble, document_of, trouble_of
 from imagegen.contracts import BatchRequest, ImageRequest, rfc3339
 from imagegen.costs import CostReport
@@ -157,7 +157,7 @@ class Talks:
 
     def wait(self, named: Named, timeout: float | None) -> Talk[Job | Batch]:
         """A job or batch, once it has ended; an outage of the service is waited out."""
-        wanted, kinds = id_of(named), _kinds(named)
+        wanted, kinds = id_of(named), kinds_of(named)
         end = None if timeout is None else self.clock.monotonic() + timeout
         seen, pause = self.clock.monotonic(), LOOK_FIRST
         while True:
@@ -214,7 +214,7 @@ class Talks:
         self, named: Named, method: str, verb: str = "", body: Mapping[str, Any] | None = None, once: bool = False
     ) -> Talk[Job | Batch]:
         """Something done to a job or a batch, whichever has this id."""
-        wanted, kinds = id_of(named), _kinds(named)
+        wanted, kinds = id_of(named), kinds_of(named)
         for kind in kinds:
             path = f"/{kind}/{wanted}{verb}"
             try:
@@ -275,13 +275,6 @@ class Talks:
         except ValidationError as error:
             message = f"{self.url} answers with what is no {kind.__name__} of imagegen: {error.errors()[0]['msg']}"
             raise ImagegenError(message) from error
-
-
-def _kinds(named: Named) -> tuple[str, ...]:
-    """Where it is found; an id may be of either."""
-    if isinstance(named, Job):
-        return ("jobs",)
-    return ("batches",) if isinstance(named, Batch) else ("jobs", "batches")
 
 
 def _runs(found: Job | Batch) -> int:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import UUID
+
 import pytest
 
+from imagegen.cli.token import mint_here
 from imagegen.cli.up import WORKERS
+from imagegen.client import Client
+from imagegen.embedded.addresses import answers
 from tests.acceptance.stand import LATENCY, Orders, Stand, ask_to_stop, ends_from_here, workers_back
-from tests.acceptance.system import until
+from tests.acceptance.system import System, until, words
 
 NAMES = tuple(worker.name for worker in WORKERS)
 WARM = "exited with code 0"
@@ -64,3 +73,73 @@ def test_a_rolling_restart_loses_nothing(stand: Stand) -> None:
     orders.completed(150)
     assert [how(name) for name in NAMES] == [WARM] * len(NAMES)
     unhurt(orders)
+
+
+class Shop:
+    """Callers of a door that is stopped meanwhile: four order, and the first follows what becomes of its orders."""
+
+    def __init__(self, system: System, about: str) -> None:
+        self.system, self.about, self.over = system, about, threading.Event()
+        self.url = system.run.instance.addresses["api"]
+
+    def caller(self, number: int) -> Client:
+        token = mint_here(self.system.settings, f"caller-{number}", service=False, ttl=timedelta(hours=1))
+        return Client(self.url, token, patience=60)
+
+    def order(self, number: int) -> dict[str, set[UUID]]:
+        """Orders until it is over, each key ten times; the jobs that were answered, by key."""
+        answered: dict[str, set[UUID]] = {}
+        with self.caller(number) as client:
+            while not self.over.is_set():
+                key = f"{self.about} {number} {len(answered)}"
+                asked = {"provider": "gemini", "width": 320, "height": 180, "idempotency_key": key}
+                answered[key] = {client.generate(key, **asked).id for _ in range(10) if not self.over.wait(0.02)}
+        return {key: jobs for key, jobs in answered.items() if jobs}
+
+    def follow(self, goodbye: str) -> list[tuple[str, str]]:
+        """Job and move of each event, from the beginning of the log to the end of the job of this prompt."""
+        seen = []
+        with self.caller(0) as client:
+            for event in client.events(last="0"):
+                seen.append((str(event.job_id), str(event.move)))
+                if event.job is not None and event.job.prompt == goodbye:
+                    break
+        return seen
+
+    def redeploy(self) -> None:
+        """SIGTERM to the door, which ends in order and is started again."""
+        how = ends_from_here(self.system)
+        ask_to_stop(self.system, "api")
+        assert how("api") == WARM
+        until(lambda: answers(f"{self.url}/health"))
+
+
+def test_the_door_is_redeployed_under_load(system: System) -> None:
+    """Twice stopped while four threads order: every order has its answer, one job a key, one charge a job, exit 0;
+    who follows them hears of each move once."""
+    about, goodbye = words("orders meanwhile"), words("goodbye")
+    shop = Shop(system, about)
+    with ThreadPoolExecutor(5) as pool:
+        told = pool.submit(shop.follow, goodbye)
+        try:
+            threads = [pool.submit(shop.order, number) for number in range(4)]
+            for _ in range(2):
+                time.sleep(0.5)
+                shop.redeploy()
+            time.sleep(0.5)
+            shop.over.set()
+            answered = {key: jobs for thread in threads for key, jobs in thread.result(60).items()}
+            asked = "SELECT id, prompt, owner, status FROM image_generation_jobs WHERE prompt LIKE %s"
+            until(lambda: {row[3] for row in system.sql(asked, f"{about}%")} == {"completed"}, 60)
+        finally:
+            shop.over.set()
+            with shop.caller(0) as client:
+                client.generate(goodbye, provider="gemini", width=320, height=180)
+        seen = told.result(60)
+    rows = system.sql(asked, f"{about}%")
+    assert {prompt: {UUID(job)} for job, prompt, _, _ in rows} == answered
+    assert len(rows) == len(answered) > 8
+    assert sorted(charge["prompt"] for charge in system.charges(about)) == sorted(answered)
+    followed = {job for job, _, owner, _ in rows if owner == "caller-0"}
+    happened = [(job, move) for job in followed for move in system.moves(job)]
+    assert sorted(one for one in seen if one[0] in followed) == sorted(happened)

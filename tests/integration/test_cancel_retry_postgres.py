@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imagegen import cancelling, layout
-from imagegen.errors import Conflict
+from imagegen.errors import Conflict, ContentRefused
 from imagegen.jobs import Job
+from imagegen.providers.base import Unknown
 from imagegen.states import Status
+from tests.door import served
 from tests.jobs_kit import PostgresStore
 from tests.pipeline_parts import World
 from tests.unit import test_cancelling, test_retrying
@@ -43,6 +45,21 @@ def test_a_cancel_that_races_with_its_worker_tells_the_truth(world: World, provi
         assert published is (ended.status is Status.COMPLETED)
         bought = world.kinds(job)[-1:] in (["settle"], ["waste"])
         assert (ended.billed == "yes") is bought
+    world.closes()
+
+
+def test_buying_again_twice_at_once_buys_once(world: World) -> None:
+    """The owner's word arrives eight times over HTTP: one run more, one purchase more, and each answer is that run."""
+    world.shop.submissions = [Unknown(error=ContentRefused("reset"))]
+    (job,) = world.live(world.job())
+    assert job.billed == "unknown"
+    with served(world.services) as door, ThreadPoolExecutor(8) as clicks:
+        caller, path = door.as_(job.owner), f"/api/images/jobs/{job.id}/retry"
+        sent = [clicks.submit(caller.post, path, {"buy": True}) for _ in range(8)]
+        answers = [one.result() for one in sent]
+    assert {(reply.status_code, reply.json()["run"]) for reply in answers} == {(202, 2)}
+    (done,) = world.live(job)
+    assert (done.status, done.paid_attempts, world.shop.calls) == (Status.COMPLETED, 2, 2)
     world.closes()
 
 

@@ -140,6 +140,26 @@ def test_a_batch_is_told_to_its_own_end(served: Served) -> None:
     served.run(story)
 
 
+def test_who_knows_a_batch_s_end_is_not_told_it_again(served: Served) -> None:
+    """What comes after the end comes alone, and its id still says that the end is known."""
+    batch_id, (one,) = served.admitted(1)
+    completed(served.store, one, placeholder=True)
+    served.store.jobs.close_batch(batch_id, at=at(4))
+
+    async def story() -> None:
+        async with served.batch(batch_id) as stream:
+            end = (await stream.rest())[-1]
+        assert end.event == "batch.completed"
+        moved(served.store, step(one, MoveName.REPLACE, 5, changes={"placeholder": False}))
+        async with served.batch(batch_id, since=end.id) as after:
+            assert [one.event for one in await after.rest()] == ["replaced"]
+            assert b"\nid: " + str(end.id).encode() + b"\n" in after.body
+        async with served.batch(batch_id, since=after.reader.last_id) as known:
+            assert known.status == 204
+
+    served.run(story)
+
+
 def test_an_owner_follows_all_that_is_its_own(served: Served) -> None:
     """Every move of every job of hers and of nobody else's; goes on after any of them; a service sees all or one's."""
     first = served.world.job(owner="ada")

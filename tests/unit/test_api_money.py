@@ -234,5 +234,8 @@ def test_a_flood_of_estimates_asks_for_the_balance_once(
     assert (len(asked), {quota["verdict"] for quota in quotas}) == (1, {"unknown"})
     assert "busy" in quotas[0]["detail"]
     world.clock.advance(LIFE)
-    quotas = [door.post("/api/images/estimate", FOX).json()["quota"] for _ in range(5)]
-    assert (len(asked), {quota["credit"] for quota in quotas}) == (2, {7.0})
+    callers = [door, door.as_("shop", service=True)] * 3
+    quotas = [caller.post("/api/images/estimate", FOX).json()["quota"] for caller in callers]
+    assert (len(asked), {quota["verdict"] for quota in quotas}) == (2, {"low"})
+    # An account that all owners share: its figure would tell each what the others spend.
+    assert [quota["credit"] for quota in quotas] == [None, 7.0] * 3

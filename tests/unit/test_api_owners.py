@@ -16,7 +16,7 @@ pytest_plugins = ["tests.worlds"]
 FOX = {"prompt": "a fox", "provider": "nanobanana", "width": 320, "height": 180}
 NOIR = {"name": "Noir", "modifiers": ["film grain"]}
 OPEN = {"/health", "/ready"}
-UNDESCRIBED = {"/files/{key:path}", "/api/webhooks/{provider}", "/openapi.json", "/docs", "/docs/oauth2-redirect"}
+UNDESCRIBED = {"/files/{key:path}", "/api/webhooks/{provider}", "/openapi.json", "/docs"}
 """Served without a token and not in the OpenAPI: guarded by an address that nobody guesses, or nobody's secret."""
 BUDGET = {"scope": "owner:ada", "period": "month", "limit": 5}
 BODIES: dict[str, Any] = {

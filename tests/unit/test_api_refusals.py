@@ -109,17 +109,33 @@ def _away(*args: Any, **more: Any) -> Any:
     raise PartUnavailable("PostgreSQL cannot be used", {"part": "PostgreSQL"})
 
 
+def test_a_part_that_is_away_is_not_described(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Why, with hosts and users of ours, stands in the log alone."""
+
+    def away(*args: Any, **more: Any) -> Any:
+        try:
+            raise OSError("no route to db.inside")
+        except OSError as error:
+            raise PartUnavailable(f"PostgreSQL cannot be used: {error}", {"part": "PostgreSQL"}) from error
+
+    world.jobs.get = away  # type: ignore[method-assign, assignment]
+    with served(world.services) as door:
+        document = told(door.get(f"/api/images/jobs/{uuid4()}"), 503, "PART_UNAVAILABLE")
+    assert document["detail"] == "PostgreSQL cannot be used just now"
+    assert "db.inside" in caplog.text
+
+
 def test_a_fault_of_ours_says_nothing_of_itself(world: World) -> None:
     """500 INTERNAL without a trace, a message or a name."""
 
     def broken(*args: Any, **more: Any) -> Any:
-        raise ZeroDivisionError("the secret is 42")
+        raise ZeroDivisionError("the word is quicksilver")
 
     world.jobs.get = broken  # type: ignore[method-assign, assignment]
     with served(world.services) as door:
         reply = door.get(f"/api/images/jobs/{uuid4()}")
         told(reply, 500, "INTERNAL")
-        assert "42" not in reply.text
+        assert "quicksilver" not in reply.text
         assert "Zero" not in reply.text
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,7 +77,7 @@ def test_a_minted_token_is_read_back(service: bool) -> None:
         ("", "no JWT"),
         ("a.b.c", "no JWT"),
         ("x" * 9000, "too long"),
-        (signed(key="another secret that is long enough for it"), "no JWT that holds"),
+        (signed(key="another secret that is long enough for it"), "signature does not hold"),
         (signed("HS512"), "no key of ours"),
         (signed("none", None), "no key of ours"),
         (signed(exp=None), "has no exp"),
@@ -87,6 +89,8 @@ def test_a_minted_token_is_read_back(service: bool) -> None:
         (signed(sub=""), "no owner name"),
         (signed(sub="a\x00b"), "no owner name"),
         (signed(sub="a" * 121), "no owner name"),
+        (signed(sub="ada "), "no owner name"),
+        (signed(sub=" "), "no owner name"),
     ],
 )
 def test_what_does_not_hold_is_refused(token: str, reason: str) -> None:
@@ -161,3 +165,31 @@ def test_an_issuer_without_keys_is_a_part_that_is_away(keys: Any) -> None:
     tokens = Tokens(TokenRules(None, "https://id.example/keys"), Issuer(keys), ManualClock(NOW).monotonic)
     with pytest.raises(PartUnavailable):
         tokens.caller(signed("RS256", RSA, {"kid": "one"}), NOW)
+
+
+def test_a_slow_issuer_holds_up_one_stranger_alone() -> None:
+    """While its keys are read for one unknown kid, other unknown ones are told to come again, and known ones serve."""
+    asked, let_go = threading.Event(), threading.Event()
+    issuer = Issuer(published(old=RSA))
+
+    def slow(method: str, url: str, *, total: float, max_bytes: int) -> Reply:
+        if issuer.asked:
+            asked.set()
+            assert let_go.wait(30)
+        return issuer(method, url, total=total, max_bytes=max_bytes)
+
+    clock = ManualClock(NOW)
+    tokens = Tokens(TokenRules(None, "https://issuer.test/keys"), slow, clock.monotonic)
+    known, unknown = (signed("RS256", RSA, {"kid": kid}) for kid in ("old", "new"))
+    assert tokens.caller(known, NOW) == Caller("ada")
+    clock.advance(KEYS_PAUSE + 1)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(tokens.caller, unknown, NOW)
+        assert asked.wait(10)
+        try:
+            with pytest.raises(PartUnavailable, match="being read"):
+                tokens.caller(unknown, NOW)
+            assert tokens.caller(known, NOW) == Caller("ada")
+        finally:
+            let_go.set()
+        assert isinstance(first.exception(10), Unauthenticated)

@@ -92,3 +92,14 @@ def test_what_is_left_for_afterwards_is_done_before_the_end(caplog: pytest.LogCa
     asyncio.run(leave())
     assert sorted(done) == [0, 1, 2, 3, 4]
     assert "work after an answer failed" in caplog.text
+
+
+def test_no_owner_takes_all_the_room() -> None:
+    """An owner has its share; other owners, and services, still find room."""
+
+    async def wait() -> list[bool]:
+        room = WaitingRoom(Shelf(), most=4, most_of_owner=1)
+        callers = ["ada", "ada", "bob", None, None, None]
+        return await asyncio.gather(*(room.wait(JOBS[:1], 30, owner) for owner in callers))
+
+    assert asyncio.run(wait()) == [True, False, True, True, True, False]

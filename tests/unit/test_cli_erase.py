@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,9 +27,12 @@ class Desk:
         self.world, self.home = world, home
 
     def run(self, *args: str, typed: str | None = None) -> Result:
+        return self.call("erase", *args, typed=typed)
+
+    def call(self, *args: str, typed: str | None = None) -> Result:
         env = {"IMAGEGEN_DATABASE_URL": "postgresql://db/x", "IMAGEGEN_HOME": str(self.home), "COLUMNS": "300"}
         app = SimpleNamespace(services=self.world.services)
-        return CliRunner().invoke(imagegen, ["erase", *args], obj=SimpleNamespace(app=app), env=env, input=typed)
+        return CliRunner().invoke(imagegen, [*args], obj=SimpleNamespace(app=app), env=env, input=typed)
 
     def drawn(self, **given: Any) -> Job:
         job = self.world.job("gemini", **given)
@@ -51,7 +55,7 @@ def test_a_dry_run_counts_and_changes_nothing(desk: Desk) -> None:
     desk.world.job()
     told = desk.run("owner:ada", "--dry-run")
     assert (told.exit_code, told.stdout) == (
-        0, f"would erase 2 jobs (1 live), 1 pictures of {job.bytes} bytes, 0 styles\n",
+        0, f"would erase 2 jobs (1 live), 1 picture of {job.bytes} bytes, 0 styles\n",
     )  # fmt: skip
     assert json.loads(desk.run(f"job:{job.id}", "--dry-run", "--json").stdout) == {
         "scope": f"job:{job.id}", "jobs": 1, "live": 0, "pictures": 1, "bytes": job.bytes, "styles": 0,
@@ -64,9 +68,18 @@ def test_a_job_is_erased_without_a_question(desk: Desk) -> None:
     job = desk.drawn()
     told = desk.run(f"job:{job.id}")
     assert told.exit_code == 0, told.output
-    assert told.stdout.startswith(f"erased 1 jobs, 1 pictures of {job.bytes} bytes\ngemini: 1 paid calls; no API")
+    assert told.stdout.startswith(f"erased 1 job, 1 picture of {job.bytes} bytes\ngemini: 1 paid call; no API")
     assert desk.gone(job)
     assert desk.run(f"job:{job.id}").stdout == "erased 0 jobs, 0 pictures of 0 bytes\n"
+
+
+def test_people_see_that_a_job_was_erased(desk: Desk) -> None:
+    """`show` says when, `list` in the place of its name."""
+    job = desk.drawn()
+    assert "erased" not in desk.call("show", str(job.id)).stdout + desk.call("list").stdout
+    desk.run(f"job:{job.id}")
+    assert re.search(r"  erased \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", desk.call("show", str(job.id)).stdout.rstrip())
+    assert desk.call("list").stdout.splitlines()[1].endswith("(erased)")
 
 
 def test_an_owner_is_erased_when_it_was_said(desk: Desk) -> None:
@@ -92,7 +105,7 @@ def test_what_waits_is_told(desk: Desk) -> None:
     desk.world.blobs.go_away(60)
     told = desk.run(f"job:{job.id}")
     assert told.exit_code == 0
-    assert "1 jobs are erased later: away" in told.stdout
+    assert "erased later: 1 job; away" in told.stdout
 
 
 def test_what_cannot_be_erased(desk: Desk) -> None:

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from imagegen.contracts import BatchDocument, BatchRequest, Cost, ImageRequest, JobDocument, JobError, WaitingFor
 from imagegen.errors import BY_CODE, ImagegenError
 from imagegen.states import MOVES, MoveName, Stage, Status
 
@@ -52,3 +54,12 @@ def test_the_table_of_errors_is_the_code_s(code: str) -> None:
     meaning = (error.__doc__ or "").strip().splitlines()[0]
     row = f"| `{code}` | {'yes' if error.default_retryable else 'no'} | {error.default_billed} | {meaning} |"
     assert row in (ROOT / "docs/errors.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "model", [ImageRequest, BatchRequest, JobDocument, BatchDocument, Cost, JobError, WaitingFor],
+)  # fmt: skip
+def test_every_field_of_requests_and_documents_is_told(model: type[BaseModel]) -> None:
+    """docs/documents.md names each field, as it is written in JSON."""
+    named = set(re.findall(r"`(\w+)`", (ROOT / "docs/documents.md").read_text()))
+    assert {str(field.alias) for field in model.model_fields.values()} <= named

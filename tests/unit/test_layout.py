@@ -90,3 +90,10 @@ def test_a_picture_never_leaves_its_project(project: str, scene: str, asset: str
         for key in (keys.picture, keys.thumbnail):
             assert layout.checked_key(key).startswith("project_")
             assert str(JOB.id) in key
+
+
+def test_a_published_key_names_its_job() -> None:
+    """Picture, thumbnail and placeholder lead back to the job whose they are; other keys to none."""
+    for pair in (layout.picture_keys(JOB), layout.placeholder_keys(JOB)):
+        assert {layout.job_of(pair.picture), layout.job_of(pair.thumbnail)} == {JOB.id}
+    assert layout.job_of("project_P1/branch_main/readme.txt") is None

@@ -106,6 +106,15 @@ def test_altered_addresses_are_as_if_not_there(world: World, door: Door, spoil: 
     assert door.client.get(f"{other.path}?{parts.query}").status_code == 404
 
 
+def test_a_long_name_says_nothing_of_the_store(world: World, local: LocalBlobs) -> None:
+    """Neither that the store is away nor where it lies: there is no such file."""
+    world.services = replace(world.services, links=Links(files=world.services.links.files))
+    with served(world.services) as door:
+        reply = door.client.get(f"/files/project_p/{'x' * 300}.png")
+    assert reply.status_code == 404
+    assert str(local.root) not in reply.text
+
+
 def test_originals_are_never_served(world: World, door: Door, local: LocalBlobs) -> None:
     """Not even a right signature opens what was bought or is being bought."""
     key = blob_key(str(drawn(world).blob_sha256))

@@ -128,3 +128,13 @@ def test_a_wrong_storage_url_is_told(url: str) -> None:
         open_blobs(url)
     assert caught.value.problems[0]["field"] == "IMAGEGEN_STORAGE_URL"
     assert caught.value.problems[0]["remedy"]
+
+
+def test_a_name_that_no_disk_holds_is_no_outage(blobs: LocalBlobs) -> None:
+    """A key with too long a segment is refused for good, when it is asked for as well as when it is written."""
+    blobs.put("project_a/one.png", b"x", "image/png")
+    key = f"project_a/{'x' * 300}.png"
+    for attempt in (lambda: blobs.head(key), lambda: blobs.get(key), lambda: blobs.put(key, b"x", "image/png")):
+        with pytest.raises(StorageError, match="shorter") as raised:
+            attempt()
+        assert not raised.value.retryable

@@ -255,6 +255,18 @@ def test_what_lies_outside_the_open_part_of_the_bucket_is_refused(world: World, 
     assert refused(world, ref, storage_url="s3://bucket/kept")
 
 
+def test_anothers_picture_in_our_bucket_is_as_if_it_were_not_there(world: World) -> None:
+    """A published picture is named by its own owner alone: who knows another's job id learns nothing by its key."""
+    job = completed(world)
+    key = f"project_p/branch_b/master-assets/mara_{job.id}.png"
+    world.blobs.put(key, PNG, "image/png")
+    ref, settings = f"s3://bucket/kept/{key}", {"storage_url": "s3://bucket/kept"}
+    assert resolver(world, **settings).resolve(ref, "mask")["sha256"] == SHA
+    unknown = ref.replace(str(job.id), str(uuid4()))
+    told = [refused(world, one, owner=OTHER_OWNER, **settings) for one in (ref, unknown)]
+    assert told == ["is not in the object store"] * 2
+
+
 def test_s3_without_a_bucket_is_refused(world: World) -> None:
     """Where pictures are kept in a folder, `s3://` names nothing."""
     for url in (None, "file:///var/pictures"):

@@ -136,6 +136,17 @@ def test_rate_limits(tmp_path: Path) -> None:
     assert str(limits.rate_limits["gemini"]) == "60/m"
 
 
+def test_origins_are_spelt_as_browsers_spell_them(tmp_path: Path) -> None:
+    """One with a path, a capital letter or no scheme would never match a page's."""
+    told = "https://app.example, http://localhost:3000 http://[::1]:8"
+    settings = Settings.load({"IMAGEGEN_CORS_ORIGINS": told}, tmp_path)
+    assert settings.cors_origins == ("https://app.example", "http://localhost:3000", "http://[::1]:8")
+    assert Settings.load({"IMAGEGEN_CORS_ORIGINS": "*"}, tmp_path).cors_origins == ("*",)
+    for wrong in ("app.example", "https://app.example/", "https://App.example", "https://*.example", "null"):
+        with pytest.raises(InvalidRequest, match=r"IMAGEGEN_CORS_ORIGINS: .* is no origin"):
+            Settings.load({"IMAGEGEN_CORS_ORIGINS": wrong}, tmp_path)
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg2"])
 def test_postgres_spellings(tmp_path: Path, scheme: str) -> None:
     """Every usual spelling of a PostgreSQL address becomes psycopg2's."""
