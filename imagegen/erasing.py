@@ -23,6 +23,7 @@ from imagegen.jobs import Job
 from imagegen.ports import Services
 from imagegen.ports_erasures import Discard, Erasing, Scope, Stake
 from imagegen.providers.base import Forgetful
+from imagegen.records import JobFilter
 
 log = logging.getLogger(__name__)
 
@@ -78,22 +79,24 @@ def erase_job(job_id: UUID, services: Services, *, owner: str | None = None) -> 
 def erase_owner(owner: str, services: Services) -> Erased:
     """Cancels what is live of this owner's and erases everything it has: jobs, pictures, and its own styles.
 
-    Budgets, pauses and the books keep the owner's name. Raises `NotFound` where it has nothing.
+    Budgets, pauses and the books keep the owner's name. Erasing once more is fine; raises `NotFound` for an owner that
+    never had anything.
     """
-    scope = Scope(owner=_named(owner))
-    stake = services.erasures.stake(scope)
-    if not stake.jobs and not stake.styles:
-        raise NotFound(f"owner {owner} has nothing that could be erased")
+    scope = Scope(owner=owner)
+    stake_of(scope, services)
     return _erase(scope, services)
 
 
 def stake_of(scope: Scope, services: Services) -> Stake:
-    """What an erasure would come to; nothing is changed. Raises `NotFound` for an unknown job."""
+    """What an erasure would come to; nothing is changed. Raises `NotFound` for an unknown job or owner."""
     if scope.job_id is not None:
         services.jobs.get(scope.job_id)
-    else:
-        _named(scope.owner)
-    return services.erasures.stake(scope)
+        return services.erasures.stake(scope)
+    owner = _named(scope.owner)
+    stake = services.erasures.stake(scope)
+    if not stake.jobs and not stake.styles and not services.jobs.list(JobFilter(owner=owner), limit=1)[0]:
+        raise NotFound(f"there is nothing of an owner {owner}")
+    return stake
 
 
 def sweep(services: Services) -> int:

@@ -1,4 +1,4 @@
-"""`/docs`: every route in plain HTML, which Swagger UI takes the place of where the browser may load it."""
+"""`/docs`: every route as one page of plain HTML, with nothing of another host in it: its readers hold tokens."""
 
 from __future__ import annotations
 
@@ -11,27 +11,20 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-UI = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5"
-"""Swagger UI as its makers publish it (https://swagger.io/docs/open-source-tools/swagger-ui/usage/installation)."""
-
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>
-body {{ margin: 0 }}
-.plain {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
-.plain section {{ border-top: 1px solid #ccc; padding: .5rem 0 }}
-.plain pre {{ background: #f4f4f4; padding: .5rem; overflow: auto }}
-</style></head><body><div id="ui"><div class="plain">{body}</div></div><script>
-const style = Object.assign(document.createElement("link"), {{rel: "stylesheet", href: "{ui}/swagger-ui.css"}});
-const script = Object.assign(document.createElement("script"), {{src: "{ui}/swagger-ui-bundle.js"}});
-script.onload = () => SwaggerUIBundle({{url: "openapi.json", dom_id: "#ui", deepLinking: true}});
-document.head.append(style, script);
-</script></body></html>
+body {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
+section {{ border-top: 1px solid #ccc; padding: .5rem 0 }}
+pre {{ background: #f4f4f4; padding: .5rem; white-space: pre-wrap }}
+</style></head><body>
+{body}
+</body></html>
 """
 
 
 def serve_docs(app: FastAPI) -> None:
-    """Adds the page. Nothing in it waits for another host, so that it is there behind any firewall."""
+    """Adds the page."""
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
@@ -40,7 +33,7 @@ def serve_docs(app: FastAPI) -> None:
 
 def page(document: Mapping[str, Any]) -> str:
     """The HTML page of an OpenAPI document."""
-    return _PAGE.format(title=escape(document["info"]["title"]), ui=UI, body="\n".join(_lines(document)))
+    return _PAGE.format(title=escape(document["info"]["title"]), body="\n".join(_lines(document)))
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -131,6 +132,9 @@ def describe(app: FastAPI) -> None:
                 [*((model, "validation") for model in _BODIES), (Problem, "serialization")], ref_template=REFS
             )
             document.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
+            for operation in (one for methods in document["paths"].values() for one in methods.values()):
+                # Made of a function's name otherwise, which says less than its first sentence.
+                operation["summary"] = re.split(r"[.;:](?:\s|$)", operation["description"])[0]
         return made()
 
     app.openapi = openapi  # type: ignore[method-assign]

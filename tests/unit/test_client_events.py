@@ -52,7 +52,8 @@ def job(status: str = "queued") -> JobDocument:
 
 
 def batch(status: str = "running") -> BatchDocument:
-    return BatchDocument(batch_id=BATCH, status=status, jobs=[job()], cost=Cost())
+    member = job("completed") if status == "completed" else job()
+    return BatchDocument(batch_id=BATCH, status=status, jobs=[member], cost=Cost())
 
 
 @dataclass

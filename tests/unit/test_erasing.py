@@ -213,8 +213,10 @@ def test_an_owner_is_erased_whole(world: World) -> None:
     erasing.sweep(world.services)
     assert world.now(busy).erased_at is not None
     assert world.now(bobs).erase_at is None
-    with pytest.raises(NotFound):
-        erasing.erase_owner("ada", world.services)
+    assert erasing.erase_owner("ada", world.services).jobs == 0
+    for asked in (erasing.erase_owner, lambda name, services: erasing.stake_of(Scope(owner=name), services)):
+        with pytest.raises(NotFound):
+            asked("nobody", world.services)
     world.closes()
 
 
