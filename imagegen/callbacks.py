@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 ROUTES = {"nanobanana": "nano-banana"}
 """What a provider is called in the addresses of our HTTP door, where that is not its id."""
+LONGEST_TASK = 1000
+"""Characters of an order's id; all that are known have fewer than a hundred."""
 _NOBODY = "0" * 32
 """Compared with where there is no attempt, so that both answers take the same work."""
 
@@ -173,7 +175,8 @@ def _task(provider: Provider, body: bytes) -> str | None:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return provider.callback_task(document)
+    task = provider.callback_task(document)
+    return task if task is not None and task.isprintable() and len(task) <= LONGEST_TASK else None
 
 
 def _known(attempt: Attempt, task: str, services: Services) -> Verdict:

@@ -208,7 +208,13 @@ def test_without_an_address_nothing_is_missed(world: World) -> None:
     assert callbacks.count_missed(world.services) == 0
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"[]", b"{}", b'{"task": null}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"\xff", b"[" * 100_000, b"[]", b"{}", b'{"task": null}', b'{"task": "a\\u0000b"}',
+        b'{"task": "%s"}' % (b"a" * 1001),
+    ],
+)  # fmt: skip
 def test_an_unreadable_body_does_nothing(door: World, body: bytes) -> None:
     """No JSON, or no order in it: told so to whoever has the token."""
     job = lost(door)
