@@ -166,8 +166,7 @@ class LocalBlobs:
     def check(self) -> None:
         """The folder can be written to; what killed processes left unfinished is removed."""
         with self._told():
-            aside = self.root / UNFINISHED
-            aside.mkdir(parents=True, exist_ok=True)
+            aside = self._unfinished()
             if not os.access(aside, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(aside))
             for unfinished in aside.iterdir():
@@ -175,11 +174,16 @@ class LocalBlobs:
                     if time.time() - unfinished.stat().st_mtime > ABANDONED_AFTER:
                         unfinished.unlink()
 
+    def _unfinished(self) -> Path:
+        # Originals and inputs are nobody else's; a folder that is there already keeps its mode.
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = self.root / UNFINISHED
+        folder.mkdir(exist_ok=True)
+        return folder
+
     @contextmanager
     def _aside(self) -> Iterator[Path]:
-        folder = self.root / UNFINISHED
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / uuid4().hex
+        unfinished = self._unfinished() / uuid4().hex
         try:
             yield unfinished
         finally:

@@ -138,3 +138,13 @@ def test_a_name_that_no_disk_holds_is_no_outage(blobs: LocalBlobs) -> None:
         with pytest.raises(StorageError, match="shorter") as raised:
             attempt()
         assert not raised.value.retryable
+
+
+def test_the_folder_is_closed_to_others_unless_they_were_let_in(tmp_path: Path) -> None:
+    """A folder that the store makes is its user's alone; one that is there keeps its mode."""
+    there = tmp_path / "there"
+    there.mkdir()
+    there.chmod(0o755)
+    for root, mode in ((tmp_path / "new" / "store", 0o700), (there, 0o755)):
+        LocalBlobs(root).put("blobs/1", b"x", "image/png")
+        assert root.stat().st_mode & 0o777 == mode
