@@ -146,8 +146,8 @@ def test_a_large_request_to_a_server_that_does_not_read_ends(transport: Transpor
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         began = time.monotonic()
         with pytest.raises(LostAnswer):
-            transport.call("POST", url, json={"a": "x" * 30_000_000}, total=0.5)
-        assert time.monotonic() - began < 3.0
+            transport.call("POST", url, data=b"x" * 30_000_000, total=1.0)
+        assert time.monotonic() - began < 10.0
 
 
 def test_a_closed_port_is_not_sent(transport: Transport) -> None:
