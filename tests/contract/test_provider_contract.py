@@ -184,12 +184,12 @@ def test_a_hanging_provider_ends_at_the_total(
     provider: Provider, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A provider that never answers holds a worker for the total deadline and no longer."""
-    monkeypatch.setattr(nanobanana, "ORDER_TOTAL", 0.4)
-    monkeypatch.setattr(gemini, "SUBMIT_TOTAL", 0.4)
-    emulator.fault("hang", times=1, seconds=3.0)
+    monkeypatch.setattr(nanobanana, "ORDER_TOTAL", 1.0)
+    monkeypatch.setattr(gemini, "SUBMIT_TOTAL", 1.0)
+    emulator.fault("hang", times=1, seconds=6.0)
     began = time.monotonic()
     assert isinstance(provider.submit(order(provider), callback_url=None), Unknown)
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 5
 
 
 def test_a_closed_port_is_not_sent(provider: Provider, transport: Transport, emulator: Emulator) -> None:

@@ -104,7 +104,7 @@ def test_a_mute_webhook_holds_nobody(world: World, channel: Channel, monkeypatch
     channel.mute.clear()
     began = time.monotonic()
     alerts.watch(world.services)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
     assert [one.told_at for one in world.services.alerts.list()] == [None] * 3
     channel.mute.set()
     alerts.watch(world.services)

@@ -106,7 +106,7 @@ def test_a_receiver_that_hangs_is_left(post: Post, inbox: Inbox, monkeypatch: py
     post.ended(inbox.url("/hang"))
     began = time.monotonic()
     assert post.carry() is State.DUE
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
     (sending,) = post.row().log
     assert sending.status is None
     assert sending.error is not None

@@ -124,8 +124,8 @@ def test_a_drip_ends_at_the_total_deadline(
     server = serve(_drip(start))
     began = time.monotonic()
     with pytest.raises(LostAnswer):
-        transport.call("POST", server.url, json={"a": 1}, total=0.4)
-    assert 0.3 < time.monotonic() - began < 2.0
+        transport.call("POST", server.url, json={"a": 1}, total=1.0)
+    assert 0.8 < time.monotonic() - began < 6.0
 
 
 def test_a_silent_server_ends_at_the_total_deadline(
@@ -135,7 +135,7 @@ def test_a_silent_server_ends_at_the_total_deadline(
     release = threading.Event()
     server = serve(lambda *_: (release.wait(5), None)[1])
     with pytest.raises(LostAnswer):
-        transport.call("POST", server.url, json={}, total=0.3)
+        transport.call("POST", server.url, json={}, total=1.0)
     release.set()
     assert server.requests == 1
 
@@ -290,4 +290,4 @@ def test_a_dripping_file_is_temporary(serve: Callable[[Handler], RawServer], tra
     """A file that does not come in time may come another time."""
     server = serve(_drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"))
     with pytest.raises(Temporary):
-        transport.fetch(server.url, max_bytes=1_000_000, total=0.3)
+        transport.fetch(server.url, max_bytes=1_000_000, total=1.0)
