@@ -74,25 +74,37 @@ def _files(body: bytes, boundary: bytes) -> list[bytes]:
     return found
 
 
-async def _read(request: Request, limit: int, remedy: str) -> bytes:
+class TooLarge(Exception):
+    """A body has more bytes than are read."""
+
+
+async def whole(request: Request, limit: int, seconds: float) -> bytes:
+    """The body. Raises `TooLarge`, `TimeoutError` where it is slower, `ClientDisconnect` where it broke off."""
     told = request.headers.get("content-length", "")
     if told.isdigit() and int(told) > limit:
-        raise _too_large(limit, remedy)
+        raise TooLarge
     chunks: list[bytes] = []
     size = 0
+    async with asyncio.timeout(seconds):
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _read(request: Request, limit: int, remedy: str) -> bytes:
     try:
-        async with asyncio.timeout(BODY_TOTAL):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limit:
-                    raise _too_large(limit, remedy)
-                chunks.append(chunk)
+        return await whole(request, limit, BODY_TOTAL)
+    except TooLarge:
+        wrong = InvalidRequest.of("request", f"has more than {limit} bytes", remedy)
+        raise Refused(413, wrong, {"Connection": "close"}) from None
     except ClientDisconnect:
         raise Refused(400, InvalidRequest.of("request", "broke off", "Send it whole.")) from None
     except TimeoutError:
         wrong = InvalidRequest.of("request", f"did not arrive within {BODY_TOTAL:.0f} s", "Send it faster.")
         raise Refused(408, wrong) from None
-    return b"".join(chunks)
 
 
 def _media_type(request: Request) -> Message:
@@ -103,10 +115,6 @@ def _media_type(request: Request) -> Message:
 
 def _media_refused(reason: str, remedy: str) -> Refused:
     return Refused(415, InvalidRequest.of("Content-Type", reason, remedy))
-
-
-def _too_large(limit: int, remedy: str) -> Refused:
-    return Refused(413, InvalidRequest.of("request", f"has more than {limit} bytes", remedy), {"Connection": "close"})
 
 
 def _no_number(text: str) -> float:

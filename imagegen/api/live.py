@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
 from imagegen.api.frames import Closed, Gone, Message, Told
+from imagegen.api.listener import Key, Listener
 from imagegen.api.tail import Handed, Tail
 from imagegen.api.tokens import Caller
 from imagegen.errors import PartUnavailable, TooManyRequests
 from imagegen.policies import (
     STREAM_HEARTBEAT,
     STREAM_LOOK,
-    STREAM_QUEUE,
     STREAM_RECONNECT,
     STREAMS,
     STREAMS_OF_OWNER,
 )
 from imagegen.ports import Services
-from imagegen.ports_events import EventLog, Line, News, Place, Scope
+from imagegen.ports_events import EventLog, Line, News, Scope
 from imagegen.states import TERMINAL, BatchStatus
 
 log = logging.getLogger(__name__)
@@ -38,65 +38,10 @@ PAGE = 1000
 SETTLE_TRIES, SETTLE_EVERY = 5, 0.02
 """How often, and after how many seconds, the end of the log is read again while numbers below it are not settled."""
 AGAIN = {"part": "api", "retryAfter": STREAM_RECONNECT}
-DRAINING, SLOW, FAULT = "draining: connect again", "too slow: connect again", "a fault of ours: connect again"
+DRAINING, FAULT = "draining: connect again", "a fault of ours: connect again"
 
 _OPEN = {BatchStatus.QUEUED, BatchStatus.RUNNING}
 _Read = TypeVar("_Read")
-_Key = tuple[str, UUID | str | None]
-
-
-@dataclass(eq=False)
-class Listener:
-    """One stream's share of what happens from `place` on; `over` says why nothing more will come."""
-
-    scope: Scope
-    caller: Caller
-    place: Place
-    ripe: bool = True
-    over: str | None = None
-    _waiting: deque[Message] = field(default_factory=deque)
-    _something: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def key(self) -> _Key:
-        """By what the lines that concern it are found."""
-        if self.scope.job_id is not None:
-            return "job", self.scope.job_id
-        return ("batch", self.scope.batch_id) if self.scope.batch_id is not None else ("owner", self.scope.owner)
-
-    @property
-    def subject(self) -> UUID | None:
-        """The job or batch that it follows."""
-        return self.scope.job_id or self.scope.batch_id
-
-    def tell(self, message: Message) -> None:
-        """Lets it have the message; where too many wait already, it gets none of them and nothing more."""
-        if self.over is None:
-            self._waiting.append(message)
-            self._something.set()
-            if len(self._waiting) > STREAM_QUEUE:
-                self.clear()
-                self.end(SLOW)
-
-    def end(self, why: str) -> None:
-        """Nothing comes after what waits."""
-        self.over = self.over or why
-        self._something.set()
-
-    def clear(self) -> None:
-        """Forgets what waits."""
-        self._waiting.clear()
-
-    async def next(self, seconds: float) -> Message | None:
-        """The next message; None: none came within these seconds, or it is over."""
-        if not self._waiting and self.over is None:
-            self._something.clear()
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._something.wait()
-            except TimeoutError:
-                return None
-        return self._waiting.popleft() if self._waiting else None
 
 
 @dataclass(frozen=True)
@@ -112,7 +57,7 @@ class Live:
 
     def __init__(self, services: Callable[[], Services]) -> None:
         self._services = services
-        self._listeners: dict[_Key, set[Listener]] = defaultdict(set)
+        self._listeners: dict[Key, set[Listener]] = defaultdict(set)
         self._owners: Counter[str] = Counter()
         self._tail: Tail | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -257,7 +202,7 @@ class Live:
         return await self._read(documents, self._services(), sorted(ended)) if ended else {}
 
     def _concerned(self, line: Line) -> list[Listener]:
-        keys: list[_Key] = [("job", line.job_id), ("owner", line.owner), ("owner", None)]
+        keys: list[Key] = [("job", line.job_id), ("owner", line.owner), ("owner", None)]
         if line.batch_id is not None:
             keys.append(("batch", line.batch_id))
         found = [listener for key in keys for listener in self._listeners.get(key, ())]

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from imagegen.api.frames import ERASED, HEARTBEAT, MEDIA_TYPE, Closed, Gone, Message, Told, comment, frame, opening
-from imagegen.api.live import Listener
+from imagegen.api.listener import Listener
 from imagegen.errors import PartUnavailable
 from imagegen.policies import STREAM_HEARTBEAT, STREAM_LIFE, STREAM_RECONNECT, STREAM_STALL
 from imagegen.ports_events import Place

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,6 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from imagegen.api.bodies import TooLarge, whole
 from imagegen.api.setup import Inbound
 from imagegen.callbacks import REFUSED, Callback, Verdict, count, provider_of, take
 from imagegen.errors import AuthError, PartUnavailable, RateLimited, Temporary
@@ -103,20 +103,14 @@ class _Desk:
 
 async def _body(request: Request) -> bytes | JSONResponse:
     """The body, or the answer to one that is too large or too slow."""
-    chunks: list[bytes] = []
-    size = 0
     try:
-        async with asyncio.timeout(BODY_TOTAL):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > MAX_BODY:
-                    return _said(413, "the body is larger than 1 MB")
-                chunks.append(chunk)
+        return await whole(request, MAX_BODY, BODY_TOTAL)
+    except TooLarge:
+        return _said(413, "the body is larger than 1 MB")
     except ClientDisconnect:
         return _said(400, "the body broke off")
     except TimeoutError:
         return _said(408, "the body did not arrive in time")
-    return b"".join(chunks)
 
 
 def _uuid(text: str | None) -> UUID | None:

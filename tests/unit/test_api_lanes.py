@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from imagegen import guard
-from imagegen.api import inputs
+from imagegen.api import inputs, webhooks
 from imagegen.api.lanes import FAR, UPLOADS, Lane, names_addresses
-from imagegen.errors import TooManyRequests
+from imagegen.errors import Temporary, TooManyRequests
 from tests.door import Door, served
 from tests.drawings import a_file
 from tests.pipeline_parts import World
@@ -72,6 +72,26 @@ def test_a_slow_balance_holds_up_estimates_alone(world: World, door: Door, monke
         finally:
             let_go.set()
         assert {one.result(30).status_code for one in slow} == {200}
+
+
+def test_callbacks_hold_up_each_other_alone(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may call the door of callbacks: however many of them wait for keys, who has a token does not."""
+    let_go = threading.Event()
+
+    def hang(*args: Any) -> Any:
+        let_go.wait(30)
+        raise Temporary("its keys cannot be read")
+
+    monkeypatch.setattr(webhooks, "take", hang)
+    many = webhooks.THREADS + POOL
+    with ThreadPoolExecutor(many + 1) as threads:
+        calls = [threads.submit(door.client.post, "/api/webhooks/nano-banana", json={}) for _ in range(many)]
+        try:
+            assert threads.submit(door.get, "/api/images/jobs").result(10).status_code == 200
+            assert not any(one.done() for one in calls)
+        finally:
+            let_go.set()
+        assert {one.result(30).status_code for one in calls} == {503}
 
 
 def test_an_owner_has_its_share_of_the_lane() -> None:
