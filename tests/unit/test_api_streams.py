@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from imagegen.api import live, streams
+from imagegen.api import listener, live, streams
 from imagegen.testing.memory import MemoryJobs
 from tests.event_door import Served
 from tests.jobs_kit import MemoryStore, claimed
@@ -74,7 +74,7 @@ def test_one_look_serves_all_and_nobody_looks_for_nobody(served: Served) -> None
 
 def test_a_slow_client_is_let_go(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who reads nothing holds a bounded number of events; then its stream ends, and it goes on from where it was."""
-    monkeypatch.setattr(live, "STREAM_QUEUE", 5)
+    monkeypatch.setattr(listener, "STREAM_QUEUE", 5)
     jobs = [served.world.job(owner="ada") for _ in range(10)]
 
     async def story() -> None:
