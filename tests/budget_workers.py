@@ -84,10 +84,10 @@ def die_admitting(till: Till, told: Any) -> None:
     PostgresJobs(database(till.url, till.schema)).admit([dime()], None, worker="w")
 
 
-def bustle(store: PostgresJobs, seed: int, until: float) -> list[str]:
-    """Admits, cancels and fails jobs of all kinds of scopes until then; the errors that are no refusals."""
+def bustle(store: PostgresJobs, seed: int, rounds: int) -> list[str]:
+    """Admits, cancels and fails jobs of all kinds of scopes so often; the errors that are no refusals."""
     dice, wrong, mine = random.Random(seed), [], []
-    while time.monotonic() < until:
+    for _ in range(rounds):
         try:
             if mine and dice.random() < 0.5:
                 name = dice.choice([MoveName.CANCEL, MoveName.FAIL])

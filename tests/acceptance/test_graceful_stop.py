@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
@@ -80,6 +79,7 @@ class Shop:
 
     def __init__(self, system: System, about: str) -> None:
         self.system, self.about, self.over = system, about, threading.Event()
+        self.ordered = 0
         self.url = system.run.instance.addresses["api"]
 
     def caller(self, number: int) -> Client:
@@ -94,6 +94,7 @@ class Shop:
                 key = f"{self.about} {number} {len(answered)}"
                 asked = {"provider": "gemini", "width": 320, "height": 180, "idempotency_key": key}
                 answered[key] = {client.generate(key, **asked).id for _ in range(10) if not self.over.wait(0.02)}
+                self.ordered += 1
         return {key: jobs for key, jobs in answered.items() if jobs}
 
     def follow(self, goodbye: str) -> list[tuple[str, str]]:
@@ -123,10 +124,10 @@ def test_the_door_is_redeployed_under_load(system: System) -> None:
         told = pool.submit(shop.follow, goodbye)
         try:
             threads = [pool.submit(shop.order, number) for number in range(4)]
-            for _ in range(2):
-                time.sleep(0.5)
+            for stops in range(2):
+                until(lambda least=4 * (stops + 1): shop.ordered >= least, 60)
                 shop.redeploy()
-            time.sleep(0.5)
+            until(lambda: shop.ordered >= 12, 60)
             shop.over.set()
             answered = {key: jobs for thread in threads for key, jobs in thread.result(60).items()}
             asked = "SELECT id, prompt, owner, status FROM image_generation_jobs WHERE prompt LIKE %s"
