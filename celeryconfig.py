@@ -33,7 +33,7 @@ task_routes = {
     "imagegen.poll": f"{_ns}.poll",
     "imagegen.download": f"{_ns}.transfer",
     "imagegen.upload": f"{_ns}.transfer",
-    "imagegen.reconcile": f"{_ns}.housekeeping",
+    "imagegen.reconcile": f"{_ns}.transfer",
     "imagegen.finish_batch": f"{_ns}.housekeeping",
     "imagegen.collect": f"{_ns}.housekeeping",
     "imagegen.deliver": f"{_ns}.housekeeping",
@@ -83,7 +83,7 @@ worker_hijack_root_logger = False
 worker_soft_shutdown_timeout = 20.0
 worker_cancel_long_running_tasks_on_connection_loss = False
 
-imports = ("tasks.entry", "tasks.commands", "tasks.stages", "tasks.housekeeping", "tasks.deliver")
+imports = ("tasks.entry", "tasks.commands", "tasks.stages", "tasks.housekeeping", "tasks.deliver", "tasks.collect")
 beat_schedule = {
     "sweep": {
         "task": "imagegen.sweep",

@@ -33,6 +33,8 @@ EASE = Decimal("0.9")
 
 WEBHOOK_TOTAL = 5.0
 """Seconds that telling the webhook may take."""
+TELLING = timedelta(seconds=4 * WEBHOOK_TOTAL)
+"""How long nobody else tells what a round has begun to tell; less than the time between two rounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +61,19 @@ class Gauge:
 
 def watch(services: Services) -> str:
     """Budgets, waiting and failures, then the webhook; the answer is for people."""
-    now = services.clock.now()
+    now, raised = services.clock.now(), _raised(OFTEN, services)
     seen = services.alerts.watched(at=now, emulated=services.emulated)
     gauges = [*budget_gauges(services.budgets.list(at=now)), *flow_gauges(seen, now)]
-    return _round(gauges, OFTEN, services, now)
+    return _round(gauges, raised, services, now)
 
 
 def watch_money(services: Services) -> str:
     """Balances, prices and spending. A provider that does not answer keeps the alert that it has."""
-    now = services.clock.now()
+    now, raised = services.clock.now(), _raised(SELDOM, services)
     credits, silent = _credits(services)
     spent = services.alerts.spent(at=now, emulated=services.emulated)
     gauges = [*credit_gauges(credits, services.watch), *spend_gauges(spent, services.watch)]
-    return _round(gauges, SELDOM, services, now, silent)
+    return _round(gauges, raised - silent, services, now)
 
 
 def _credits(services: Services) -> tuple[dict[str, Decimal], frozenset[str]]:
@@ -87,6 +89,7 @@ def _credits(services: Services) -> tuple[dict[str, Decimal], frozenset[str]]:
             continue
         if left is not None:
             found[name] = left
+            services.metrics.balance(name, left, emulated=services.emulated, at=services.clock.now())
     return found, frozenset(silent)
 
 
@@ -165,14 +168,15 @@ def _above(percent: int) -> Decimal:
     return Decimal(percent) + Decimal("0.000001")
 
 
-def _round(
-    gauges: Sequence[Gauge], kinds: frozenset[str], services: Services, now: datetime,
-    keep: frozenset[str] = frozenset(),
-) -> str:  # fmt: skip
+def _raised(kinds: frozenset[str], services: Services) -> frozenset[str]:
+    """Keys of what is raised, read before the figures: what another round raises meanwhile is not ours to clear."""
+    return frozenset(one.key for one in services.alerts.list() if one.kind in kinds)
+
+
+def _round(gauges: Sequence[Gauge], raised: frozenset[str], services: Services, now: datetime) -> str:
     """Raises, clears and tells. What is watched no more (a budget removed, its period over) is cleared."""
-    raised = {one.key for one in services.alerts.list() if one.kind in kinds}
     by_key = {one.key: one for one in gauges}
-    over = [key for key in raised - keep if key not in by_key or by_key[key].eased]
+    over = [key for key in raised if key not in by_key or by_key[key].eased]
     if over:
         services.alerts.clear(over)
     new = [one for one in gauges if one.alarming and one.key not in raised and _raise(one, services, now)]
@@ -192,21 +196,28 @@ def _raise(gauge: Gauge, services: Services, now: datetime) -> bool:
 
 
 def tell(services: Services, now: datetime) -> None:
-    """Sends what the webhook was not told yet, in one message; what it does not take is told in the next round."""
-    untold = [one for one in services.alerts.list() if one.told_at is None]
+    """Sends what the webhook was not told yet, in one message; what it does not take is told in the next round.
+
+    Rounds may overlap: each alert is one round's to tell.
+    """
+    untold = services.alerts.untold(at=now, patience=TELLING)
     if not untold:
         return
-    if services.watch.webhook_url is not None:
-        body = {"text": "\n".join(f"imagegen: {one.message}" for one in untold)}
-        try:
-            reply = services.transport.call("POST", services.watch.webhook_url, json=body, total=WEBHOOK_TOTAL)
-        except TransportError as error:
-            log.warning("the alert webhook was not reached, %d alerts wait: %s", len(untold), error)
-            return
-        if not 200 <= reply.status < 300:
-            log.warning("the alert webhook answered %d, %d alerts wait", reply.status, len(untold))
-            return
-    services.alerts.told([one.key for one in untold], at=now)
+    took = services.watch.webhook_url is None or _taken(untold, services.watch.webhook_url, services)
+    services.alerts.told([one.key for one in untold], at=now if took else None)
+
+
+def _taken(untold: Sequence[Alert], url: str, services: Services) -> bool:
+    body = {"text": "\n".join(f"imagegen: {one.message}" for one in untold)}
+    try:
+        reply = services.transport.call("POST", url, json=body, total=WEBHOOK_TOTAL)
+    except TransportError as error:
+        log.warning("the alert webhook was not reached, %d alerts wait: %s", len(untold), error)
+        return False
+    if not 200 <= reply.status < 300:
+        log.warning("the alert webhook answered %d, %d alerts wait", reply.status, len(untold))
+        return False
+    return True
 
 
 def _plain(amount: Decimal) -> str:

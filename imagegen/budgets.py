@@ -35,6 +35,8 @@ SMALLEST, MOST = Decimal("0.000001"), Decimal(100_000_000)
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _KINDS = ("owner", "project", "provider")
 _SCOPES = "Use all, owner:NAME, project:NAME or provider:NAME."
+_SHARED = ("scope", "period", "requested")
+"""What every owner is told of a budget without room."""
 
 Place = tuple[str, date]
 """A scope and a day in it."""
@@ -102,6 +104,15 @@ def refusal(budget: Budget, wanted: Decimal) -> BudgetExceeded:
             "requested": float(wanted),
         },
     )
+
+
+def discreet(told: BudgetExceeded, owner: str) -> BudgetExceeded:
+    """The refusal as this owner may read it: of a budget that it shares, not what all together may and do spend."""
+    scope, period = (str(told.details.get(name)) for name in ("scope", "period"))
+    if scope == f"owner:{owner}":
+        return told
+    known = {name: told.details[name] for name in _SHARED if name in told.details}
+    return BudgetExceeded(f"the budget {scope} ({period}) has no room for it", known)
 
 
 def _told(amount: Decimal) -> str:

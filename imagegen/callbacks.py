@@ -113,7 +113,7 @@ def count(
 
 
 def count_missed(services: Services) -> int:
-    """Counts the callbacks that were to come and did not: their pictures were found by asking. How many."""
+    """Counts the callbacks that were to come and did not: how their orders ended was found by asking. How many."""
     now, total = services.clock.now(), 0
     found = limit = policies.SWEEP_LIMIT
     while found == limit:

@@ -18,7 +18,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from imagegen import endings, money
-from imagegen.errors import ArtifactExpired, BadArtifact, Conflict
+from imagegen.errors import ArtifactExpired, BadArtifact, BudgetExceeded, Conflict
 from imagegen.jobs import Batch, Job
 from imagegen.ports import Services
 from imagegen.recording import commit, facts_of, move
@@ -30,7 +30,7 @@ LOOKS = 10
 """How often a job that moves on while it is being cancelled is looked at again."""
 
 _TRANSFERS = {Stage.DOWNLOAD, Stage.UPLOAD}
-_SPOILT = {BadArtifact.code, ArtifactExpired.code}
+_SPOILT = {BadArtifact.code, ArtifactExpired.code, BudgetExceeded.code}
 
 
 def cancel(job_id: UUID, services: Services) -> Job:

@@ -17,6 +17,8 @@ from imagegen.settings_values import RateLimit, parse_rates
 
 Pixels = tuple[int, int]
 _ROW = {"provider", "model", "tier", "amount", "valid_from", "source"}
+_MOST, _EXACT = Decimal(10_000), Decimal("0.000001")
+"""A price in US dollars is below the one and a multiple of the other: what the books can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,23 +224,31 @@ def _tokens(row: Mapping[str, Any]) -> TokenPrices:
 
 def _own_prices(path: Path, catalog: Catalog) -> tuple[PriceRow, ...]:
     try:
-        rows = tomllib.loads(path.read_text(encoding="utf-8")).get("prices", [])
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidRequest.of(
             "IMAGEGEN_PRICES_FILE", f"{path} cannot be read: {error}", "Give a TOML file of [[prices]] rows."
         ) from None
-    return tuple(_own_price(path, number, row, catalog) for number, row in enumerate(rows, start=1))
+    rows = told.pop("prices", [])
+    if told or not isinstance(rows, list):
+        raise _unusable(f"{path} has {', '.join(told) or 'one [prices]'}, and not a list of [[prices]] alone")
+    found: dict[tuple[Any, ...], PriceRow] = {}
+    for number, row in enumerate(rows, start=1):
+        reason = _row_problem(row, catalog)
+        key = () if reason else (row["provider"], row["model"], row["tier"], row["valid_from"])
+        if key in found:
+            reason = "tells the price of an earlier row once more"
+        if reason:
+            raise _unusable(f"row {number} of {path} {reason}")
+        found[key] = _price(row)
+    return tuple(found.values())
 
 
-def _own_price(path: Path, number: int, row: Any, catalog: Catalog) -> PriceRow:
-    reason = _row_problem(row, catalog)
-    if reason:
-        raise InvalidRequest.of(
-            "IMAGEGEN_PRICES_FILE",
-            f"row {number} of {path} {reason}",
-            'Write provider, model, tier, amount = "0.04", valid_from = 2026-11-21 and source.',
-        )
-    return _price(row)
+def _unusable(reason: str) -> InvalidRequest:
+    return InvalidRequest.of(
+        "IMAGEGEN_PRICES_FILE", reason,
+        'Write [[prices]] rows of provider, model, tier, amount = "0.04", valid_from = 2026-11-21 and source.',
+    )  # fmt: skip
 
 
 def _row_problem(row: Any, catalog: Catalog) -> str | None:
@@ -248,6 +258,9 @@ def _row_problem(row: Any, catalog: Catalog) -> str | None:
     missing, unknown = _ROW - set(row), set(row) - _ROW - {"confirmed"}
     if missing or unknown:
         return f"lacks {', '.join(sorted(missing))}" if missing else f"has the unknown {', '.join(sorted(unknown))}"
+    words = [name for name in ("provider", "model", "tier", "source") if not isinstance(row[name], str)]
+    if words:
+        return f"has no text as {', '.join(words)}"
     offer = catalog.offer(row["provider"], row["model"])
     if offer is None or offer.model.name != row["model"] or row["tier"] not in offer.tiers:
         return f"names {row['provider']} {row['model']} {row['tier']}, which nobody sells"
@@ -257,6 +270,6 @@ def _row_problem(row: Any, catalog: Catalog) -> str | None:
         amount = Decimal(row["amount"]) if isinstance(row["amount"], str) else Decimal(0)
     except InvalidOperation:
         amount = Decimal(0)
-    if amount.is_finite() and amount > 0:
+    if amount.is_finite() and 0 < amount < _MOST and amount == amount.quantize(_EXACT):
         return None
-    return f"has the amount {row['amount']!r}, not a positive number in quotes"
+    return f"has the amount {row['amount']!r}, not a positive number in quotes with at most six decimals"

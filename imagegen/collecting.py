@@ -18,9 +18,9 @@ from imagegen.images import Picture
 from imagegen.jobs import Job
 from imagegen.keepsakes import Keepsake
 from imagegen.ports import Services
-from imagegen.providers.base import Failed, Ready
+from imagegen.providers.base import Failed, Progress, Ready
 from imagegen.records import Attempt, EntryKind, Facts, Move, Settled
-from imagegen.retrying import tell_again
+from imagegen.retrying import doubted, tell_again
 from imagegen.states import MoveName, Stage, Status
 
 log = logging.getLogger(__name__)
@@ -60,14 +60,18 @@ def _picture(attempt: Attempt, services: Services) -> Keepsake | None:
     kept = [layout.attempt_key(attempt.id)]
     if attempt.blob_sha256 is not None:
         kept.insert(0, layout.blob_key(attempt.blob_sha256))
+    order = attempt.provider_job_id
     for key in kept:
         try:
-            return Keepsake.unpacked(services.blobs.get(key))
+            found = Keepsake.unpacked(services.blobs.get(key))
         except NotFound:
             continue
-    if attempt.provider_job_id is None:
+        if found.order is None:
+            return found
+        order = order or found.order
+    if order is None:
         return None
-    progress = services.provider(attempt.provider).poll(attempt.provider_job_id)
+    progress = _asked(attempt.provider, order, services)
     if isinstance(progress, Failed):
         raise type(progress.error)(progress.error.message, {**progress.error.details, "retryable": False})
     if not isinstance(progress, Ready):
@@ -77,10 +81,18 @@ def _picture(attempt: Attempt, services: Services) -> Keepsake | None:
     return Keepsake(data=fetched.data, actual=progress.actual, usage=progress.usage)
 
 
+def _asked(provider: str, order: str, services: Services) -> Progress:
+    """Where the question fails, say because a key was withdrawn, nothing is known of the order: it is asked later."""
+    try:
+        return services.provider(provider).poll(order)
+    except ImagegenError as error:
+        raise type(error)(error.message, {**error.details, "retryable": True}) from error
+
+
 def _had(job: Job, attempt: Attempt, picture: Picture, services: Services) -> str:
     price = attempt.estimate if attempt.actual is None else attempt.actual
     facts = Facts(attempt_id=attempt.id, state="succeeded", blob_sha256=picture.sha256, actual=price)
-    if job.status is Status.FAILED and job.billed == "unknown" and job.attempt_id == attempt.id:
+    if job.status is Status.FAILED and _in_doubt(job, attempt):
         proven = {
             "blob_sha256": picture.sha256, "blob_content_type": picture.content_type, "cost_credits": price,
             "cost_uncertain": money.less(job.cost_uncertain, attempt.estimate), "billed": "yes", "failures": 0,
@@ -96,6 +108,11 @@ def _had(job: Job, attempt: Attempt, picture: Picture, services: Services) -> st
     return "kept for the next request"
 
 
+def _in_doubt(job: Job, attempt: Attempt) -> bool:
+    """Whether it is this attempt's charge that nobody knows."""
+    return job.attempt_id == attempt.id and (job.billed == "unknown" or (bool(job.cost_uncertain) and doubted(job)))
+
+
 def _none_to_be_had(job: Job, attempt: Attempt, error: ImagegenError, services: Services) -> str:
     if error.billed == "no":
         _settle(job, attempt, "release", attempt.estimate, services)
@@ -107,7 +124,7 @@ def _none_to_be_had(job: Job, attempt: Attempt, error: ImagegenError, services: 
 
 def _settle(job: Job, attempt: Attempt, kind: EntryKind, amount: Decimal, services: Services) -> None:
     """What was uncertain is known: in the books, and in the job if that is what it said."""
-    if job.billed != "unknown" or job.attempt_id != attempt.id:
+    if not _in_doubt(job, attempt):
         return
     entry = money.line(job, kind, amount, attempt_id=attempt.id)
     doubt = money.less(job.cost_uncertain, attempt.estimate)

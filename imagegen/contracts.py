@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel, to_snake
 
-from imagegen.bounds import check_depth, in_calendar
+from imagegen.bounds import in_calendar
 from imagegen.errors import InvalidRequest, Problem
+from imagegen.parsing import A_DATE, ADDRESS, parse_as
 
-Model = TypeVar("Model", bound=BaseModel)
 MAX_PROMPT = 20_000
 MAX_BATCH = 4
 MIN_SIDE, MAX_SIDE = 64, 8192
@@ -124,7 +124,7 @@ class ImageRequest(Wire):
     on_budget: Literal["fail", "cheaper"] = "fail"
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     owner: Name = "default"
-    callback_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2_000)] | None = None
+    callback_url: Annotated[str, StringConstraints(pattern=ADDRESS, max_length=2_000)] | None = None
     notify_task: NotifyTask | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 
@@ -156,7 +156,7 @@ def _request_problems(request: ImageRequest) -> list[Problem]:
     if request.style is not None and request.visual_style_capsule_id is not None:
         wrong("style", "is given together with visualStyleCapsuleId", "Send one of the two.")
     if request.scheduled_at is not None and request.scheduled_at.tzinfo is None:
-        wrong("scheduledAt", "has no time zone", f"Write it as RFC 3339, for example {_DATE}.")
+        wrong("scheduledAt", "has no time zone", f"Write it as RFC 3339, for example {A_DATE}.")
     return found
 
 
@@ -180,7 +180,7 @@ class BatchRequest(Wire):
     requests: list[dict[str, Any]] | None = None
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     owner: Name = "default"
-    callback_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=2_000)] | None = None
+    callback_url: Annotated[str, StringConstraints(pattern=ADDRESS, max_length=2_000)] | None = None
     notify_task: NotifyTask | None = None
 
     def members(self) -> list[ImageRequest]:
@@ -221,40 +221,6 @@ class BatchRequest(Wire):
         return rows
 
 
-_DATE = "2026-12-01T09:00:00Z"
-# By the beginning of pydantic's error type, the first that fits; the gaps are filled from the error's context.
-_REMEDIES = {
-    "extra_forbidden": "Remove it, or correct its spelling.",
-    "missing": "Send it.",
-    "greater_than_equal": "Send {ge} or more.",
-    "less_than_equal": "Send {le} or less.",
-    "enum": "Send one of {expected}.",
-    "literal_error": "Send one of {expected}.",
-    "string_too_short": "Send {min_length} or more characters.",
-    "string_too_long": "Send {max_length} characters at most.",
-    "string_pattern": "Send text that matches {pattern}.",
-    "string": "Send text.",
-    "too_long": "Send {max_length} at most.",
-    "int": "Send a whole number.",
-    "bool": "Send true or false.",
-    "list": "Send a list.",
-    "dict": "Send an object.",
-    "model": "Send an object.",
-    "datetime": f"Write it as RFC 3339, for example {_DATE}.",
-}
-
-
-def problem_of(error: Mapping[str, Any]) -> Problem:
-    """A finding of pydantic's in our three words."""
-    path = [part for part in error["loc"] if part != "function-after[_whole(), ImageRequest]"]
-    field = ".".join(str(part) for part in path) or "request"
-    kind: str = error["type"]
-    remedy = next((text for start, text in _REMEDIES.items() if kind.startswith(start)), "Correct it.")
-    told = str(error["msg"]).removeprefix("Value error, ")
-    reason = "is not a field of this request" if kind == "extra_forbidden" else told
-    return {"field": field, "reason": reason, "remedy": remedy.format_map(error.get("ctx", {}))}
-
-
 def parse_request(body: Mapping[str, Any]) -> ImageRequest:
     """The request of a JSON object; raises `InvalidRequest` that names every wrong field."""
     return parse_as(ImageRequest, body)
@@ -268,17 +234,6 @@ def parse_batch(body: Mapping[str, Any]) -> BatchRequest:
 def parse_style(body: Mapping[str, Any]) -> Style:
     """The style capsule of a JSON object; raises `InvalidRequest`."""
     return parse_as(Style, body)
-
-
-def parse_as(model: type[Model], body: Mapping[str, Any]) -> Model:
-    """The model of a JSON object; raises `InvalidRequest` that names every wrong field."""
-    if not isinstance(body, Mapping):
-        raise InvalidRequest.of("request", f"is {type(body).__name__}, not an object", "Send a JSON object.")
-    check_depth(body)
-    try:
-        return model.model_validate(dict(body))
-    except ValidationError as error:
-        raise InvalidRequest.from_problems([problem_of(dict(one)) for one in error.errors()]) from error
 
 
 def rfc3339(moment: datetime | None) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from imagegen import layout, money, policies
+from imagegen.budgets import discreet
 from imagegen.errors import (
     Billed,
     BudgetExceeded,
@@ -83,7 +84,7 @@ def fail(
         job, MoveName.FAIL, services, cause=error.code, facts=facts, entries=entries, until=policies.ANNOUNCE_AGAIN,
         changes={
             "error_code": error.code, "error_message": error.message, "error_retryable": error.retryable,
-            "billed": money.worse(job.billed, error.billed), "paid_attempts": job.paid_attempts,
+            "billed": money.worse(money.charged(job, entries), error.billed), "paid_attempts": job.paid_attempts,
             **money.ended(job, entries), **(changes or {}),
         },
     )  # fmt: skip
@@ -108,7 +109,7 @@ def no_picture(job: Job, error: ImagegenError, charged: Decimal | None, services
     if error.retryable and in_time and job.paid_attempts < job.max_paid_attempts:
         return buy_again(
             job, error, "another_attempt", services, facts=facts, entries=(entry,),
-            changes={"billed": money.worse(job.billed, told.billed)},
+            changes={"billed": money.charged(job, (entry,))},
         )  # fmt: skip
     return fail(job, told, services, facts=facts, entries=(entry,))
 
@@ -139,7 +140,7 @@ def buy_again(
         going_on = reserve(again, services)
     except BudgetExceeded as refusal:
         charged = {"billed": changes["billed"]} if "billed" in changes else {}
-        return fail(job, unaffordable(refusal, error), services, facts=facts, entries=entries, changes=charged)
+        return fail(job, unaffordable(job, refusal, error), services, facts=facts, entries=entries, changes=charged)
     if going_on is None:
         return stopped(job, again, services)
     return Park(services.clock.now() + policies.REFETCH_AFTER, reason)
@@ -154,13 +155,19 @@ def priced_anew(job: Job, services: Services) -> Outcome:
     try:
         held = reserve(needed, services)
     except BudgetExceeded as refusal:
-        return fail(job, refusal, services)
+        return fail(job, unaffordable(job, refusal), services)
     return Park(services.clock.now(), "cache") if held else Lost()
 
 
-def unaffordable(refusal: BudgetExceeded, error: ImagegenError) -> BudgetExceeded:
-    """The end of a job that its budget lets buy no further picture; `error` is why it wanted one."""
-    return BudgetExceeded(f"{refusal.message}; it was wanted after {error.code}: {error.message}", refusal.details)
+def unaffordable(job: Job, refusal: BudgetExceeded, error: ImagegenError | None = None) -> BudgetExceeded:
+    """The end of a job that its budget lets buy no further picture, as its owner may read it; the log tells it all.
+
+    `error` is why it wanted one.
+    """
+    log.warning("job %s ends: %s", job.id, refusal)
+    told = discreet(refusal, job.owner)
+    why = "" if error is None else f"; it was wanted after {error.code}: {error.message}"
+    return BudgetExceeded(told.message + why, told.details)
 
 
 _BILLED: dict[str, Billed] = {"release": "no", "uncertain": "unknown", "waste": "yes"}
@@ -213,10 +220,9 @@ def cancel(job: Job, services: Services, *, entry: Entry | None, facts: Facts | 
     if facts is not None:
         facts = replace(facts, collect=paid)
     entries = () if entry is None else (entry,)
-    charged = money.worse(job.billed, "no" if entry is None else _BILLED.get(entry.kind, "no"))
     cancelling = move(
         job, MoveName.CANCEL, services, cause="cancelled", until=policies.ANNOUNCE_AGAIN, facts=facts,
-        entries=entries, changes={"billed": charged, **money.ended(job, entries)},
+        entries=entries, changes={"billed": money.charged(job, entries), **money.ended(job, entries)},
     )  # fmt: skip
     cancelled = commit(cancelling, services)
     if cancelled is None:

@@ -67,8 +67,8 @@ def _leaves(error: ImagegenError, failures: int) -> bool:
 
 
 def _choices(job: Job, services: Services, *, sure: bool) -> Iterator[Choice]:
-    """What each provider not tried yet would draw, those whose circuit is open last, and only where the job's own
-    provider will `sure`ly not serve: waiting for either of two is no gain."""
+    """What each provider not tried yet would draw, those that are paused or whose circuit is open last, and only where
+    the job's own provider will `sure`ly not serve: waiting for either of two is no gain."""
     others = [name for name in services.providers if name != job.provider and name not in job.tried]
     resting = [name for name in others if _rests(name, services)]
     for name in [*(name for name in others if name not in resting), *(resting if sure else ())]:
@@ -79,9 +79,10 @@ def _choices(job: Job, services: Services, *, sure: bool) -> Iterator[Choice]:
 
 def _rests(provider: str, services: Services) -> bool:
     try:
-        return services.breaker.state(provider, "submit") == "open"
+        paused = any(pause.scope == f"provider:{provider}" for pause in services.pauses.list())
+        return paused or services.breaker.state(provider, "submit") == "open"
     except PartUnavailable:
-        # Without Redis nobody knows; the call itself would be let through too.
+        # Nobody knows; what the call just made came to is to be written down all the same.
         return False
 
 

@@ -24,6 +24,11 @@ def member_id_for(batch_id: UUID, index: int) -> UUID:
     return uuid5(batch_id, str(index))
 
 
+def retry_key_for(subject: UUID, key: str) -> str:
+    """What the history of a job, or of a batch's members, keeps of a retry's idempotency key."""
+    return str(uuid5(subject, json.dumps(["retry", key])))
+
+
 def _derived(kind: str, owner: str, key: str) -> UUID:
     # A JSON list, because owner and key may hold any separator.
     return uuid5(NAMESPACE, json.dumps([kind, owner, key]))

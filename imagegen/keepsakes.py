@@ -17,16 +17,21 @@ _END = b"\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Keepsake:
-    """The bytes of a paid answer as they came, its price (None where untold) and what was used of what."""
+    """The bytes of a paid answer as they came, its price (None where untold) and what was used of what.
 
-    data: bytes = field(repr=False)
+    `order`: the answer was no picture, but the provider's number for one.
+    """
+
+    data: bytes = field(default=b"", repr=False)
     actual: Decimal | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
+    order: str | None = None
 
     def packed(self) -> bytes:
         """One line of JSON, then the bytes."""
         actual = None if self.actual is None else str(self.actual)
-        return json.dumps({"actual": actual, "usage": self.usage}, default=str).encode() + _END + self.data
+        told = {"actual": actual, "usage": self.usage} | ({} if self.order is None else {"order": self.order})
+        return json.dumps(told, default=str).encode() + _END + self.data
 
     @classmethod
     def unpacked(cls, kept: bytes) -> Keepsake:
@@ -36,4 +41,4 @@ class Keepsake:
         head, _, data = kept.partition(_END)
         told = json.loads(head)
         actual = None if told["actual"] is None else Decimal(told["actual"])
-        return cls(data=data, actual=actual, usage=told["usage"])
+        return cls(data=data, actual=actual, usage=told["usage"], order=told.get("order"))

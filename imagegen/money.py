@@ -24,6 +24,7 @@ from imagegen.records import Entry, EntryKind
 NOTHING = Decimal(0)
 COSTS = frozenset({"cost_estimated", "cost_credits", "cost_wasted", "cost_uncertain"})
 """The fields of a job that decide what is committed for it."""
+_CHARGED: dict[EntryKind, Billed] = {"settle": "yes", "waste": "yes", "uncertain": "unknown"}
 
 
 def line(job: Job, kind: EntryKind, amount: Decimal, *, attempt_id: UUID | None = None, always: bool = False) -> Entry:
@@ -85,6 +86,13 @@ def worse(*told: Billed) -> Billed:
     """What is known of the charges of several attempts together."""
     order: Sequence[Billed] = ("no", "unknown", "yes")
     return max(told, key=order.index)
+
+
+def charged(job: Job, entries: Iterable[Entry]) -> Billed:
+    """Whether it was charged, its newest attempt closed by these lines. A price that is told already is that one's:
+    then the earlier ones tell by what they lost."""
+    before = billed(job.cost_wasted, job.cost_uncertain) if job.cost_credits else job.billed
+    return worse(before, *(_CHARGED.get(one.kind, "no") for one in entries))
 
 
 def billed(wasted: Decimal | None, uncertain: Decimal | None) -> Billed:

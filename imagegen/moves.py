@@ -53,6 +53,11 @@ def names_picture(facts: Facts) -> bool:
     return not (facts.provider_job_id is None and facts.result_url is None and facts.blob_sha256 is None)
 
 
+def over(facts: Facts) -> bool:
+    """Whether the provider is done with the order: its picture was found, or that it has none."""
+    return facts.result_url is not None or facts.blob_sha256 is not None or facts.state == "failed"
+
+
 def _target(move: Move) -> Status | None:
     if move.name is MoveName.RETRY:
         if move.target is None:

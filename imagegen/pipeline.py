@@ -8,6 +8,7 @@ what came of it in one guarded statement. `Lost` is a normal answer: another wor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -67,6 +68,8 @@ def _generate(claimed: Claimed, services: Services) -> Outcome:
         if job.cost_credits is not None:
             return priced_anew(job, services)
         order = references.order(job, services)
+        if services.provider(job.provider).synchronous:
+            services.keeping.check(services)
         with submitting(job.provider, services) as report:
             bought = buy(job, order, report, services)
     except ImagegenError as error:
@@ -108,6 +111,8 @@ def reconcile(job_id: UUID, services: Services) -> Outcome:
     try:
         kept = Keepsake.unpacked(services.blobs.get(layout.attempt_key(attempt.id)))
         actual = kept.actual if attempt.actual is None else attempt.actual
+        if kept.order is not None:
+            return without_answer(job, replace(attempt, provider_job_id=kept.order, actual=actual), services)
         return keep(job, kept.data, actual, attempt.usage or kept.usage, services)
     except NotFound:
         return without_answer(job, attempt, services)

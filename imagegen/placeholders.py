@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
-from imagegen import layout, policies
+from imagegen import layout, money, policies
 from imagegen.errors import BudgetExceeded, ImagegenError, NotFound, PartUnavailable, StorageError
 from imagegen.fingerprint import digest
 from imagegen.jobs import Job
@@ -61,7 +61,7 @@ def stand_in(
     `entries` and `changes` are those of the failure.
     """
     wanted = job.request.get("placeholder") == "on_failure" and error.code in DELIVERS_NOT
-    if not wanted or job.billed != "no" or error.billed != "no":
+    if not wanted or money.charged(job, entries) != "no" or error.billed != "no":
         return None
     try:
         shown = _published(job, services)

@@ -9,6 +9,9 @@ GRACE = timedelta(seconds=10)
 """How long a sent hint may stay unanswered before the sweep sends another; doubles with every hint. Longer than a queue
 usually is, so that a burst is not sent twice."""
 
+MOST_DOUBLINGS = 2
+"""How often it doubles: a job whose hints waited long in a queue is not forgotten when that queue is lost (40 s)."""
+
 ANNOUNCE_AGAIN = timedelta(seconds=10)
 """After its end a job is announced once more by the sweep: the first announcement may have died with its worker."""
 
@@ -27,6 +30,9 @@ COLLECT_EVERY = timedelta(seconds=5)
 
 COLLECT_TRIES = 10
 """How often it is looked for: over three quarters of an hour."""
+
+COLLECTORS = 4
+"""Threads of one process that look for such pictures: they may wait long, and hold up neither jobs nor the sweep."""
 
 SLOTS_AHEAD = timedelta(seconds=3)
 """How far ahead a limit's slots are given away: a sweep that comes late by less loses none."""
@@ -239,7 +245,7 @@ DRAIN_NOTICE = 0.5
 """Seconds between `/ready` saying that the process ends and its door being closed."""
 
 CALLBACK_PATIENCE = timedelta(seconds=30)
-"""How long after a poll has found a picture its provider's callback may still come before it counts as missed."""
+"""How long after a poll has found how an order ended its provider's callback may still come before it is missed."""
 
 CALLBACKS_EVERY = 5.0
 """Beat's interval for counting callbacks that were missed."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from imagegen import cadence, policies
+from imagegen import cadence, money, policies
 from imagegen.endings import no_picture
 from imagegen.errors import ImagegenError
 from imagegen.jobs import Job
@@ -55,7 +55,10 @@ def seen(job: Job, progress: Progress | ImagegenError, services: Services) -> Po
     until = min(later, job.deadline_at) if now < job.deadline_at else later
     rests = Polled(job_id=job.id, attempt_id=job.attempt_id, until=until)
     if isinstance(progress, Ready):
-        told = (progress.actual, job.cost_credits, job.cost_estimated)
+        told = [progress.actual, job.cost_credits, job.cost_estimated]
+        if job.run > 1:
+            # The price of an order that is continued stands in the books already.
+            told = [job.cost_credits, progress.actual, job.cost_estimated]
         actual = next((price for price in told if price is not None), None)
         return replace(rests, result_url=progress.url, actual=actual, usage=progress.usage)
     return rests
@@ -63,6 +66,6 @@ def seen(job: Job, progress: Progress | ImagegenError, services: Services) -> Po
 
 def failed_by_provider(job: Job, error: ImagegenError, services: Services) -> Outcome:
     """The provider gave the order up."""
-    charged = job.cost_estimated if error.billed == "yes" else None
+    charged = money.price_of(job) if error.billed == "yes" else None
     facts = facts_of(job, "failed", actual=charged, error=error.document())
     return no_picture(job, error, charged, services, facts=facts)

@@ -24,12 +24,14 @@ from imagegen.errors import Temporary
 from imagegen.heartbeat import Heartbeat
 from imagegen.job_store import Jobs
 from imagegen.jobs import Batch, Job
+from imagegen.keeping import Keeping
 from imagegen.limits import Limits
 from imagegen.links import Links
 from imagegen.ports_callbacks import Callbacks
 from imagegen.ports_deliveries import Deliveries, DeliveryHints
 from imagegen.ports_erasures import Erasures
 from imagegen.ports_events import EventLog
+from imagegen.ports_metrics import Metrics
 from imagegen.providers.base import Provider
 from imagegen.records import (
     Budget,
@@ -224,6 +226,7 @@ class Services:
     erasures: Erasures
     event_log: EventLog
     callbacks: Callbacks
+    metrics: Metrics
     blobs: Blobs
     breaker: Breaker
     hints: Hints
@@ -247,6 +250,7 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     learnt: Learnt = field(default_factory=Learnt)
+    keeping: Keeping = field(default_factory=Keeping)
     askers: Executor = field(default_factory=lambda: ThreadPoolExecutor(policies.POLL_THREADS, "poll"))
 
     def provider(self, name: str) -> Provider:

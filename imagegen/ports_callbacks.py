@@ -32,8 +32,8 @@ class Callbacks(Protocol):
         ...
 
     def missed(self, *, at: datetime, patience: timedelta, limit: int) -> int:
-        """Counts the attempts whose picture was found longer than `patience` ago, and whose provider was to call and
-        did not: at most `limit`, each once; how many."""
+        """Counts the attempts whose picture, or failure, was found longer than `patience` ago, and whose provider was
+        to call and did not: at most `limit`, each once; how many."""
         ...
 
     def forget(self, *, before: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -14,14 +15,17 @@ from imagegen.endings import fail, in_doubt, no_picture, stopped, unaffordable
 from imagegen.errors import BadArtifact, BudgetExceeded, ImagegenError, PartUnavailable, StorageError
 from imagegen.fallback import elsewhere
 from imagegen.jobs import Job
+from imagegen.keeping import STORAGE
 from imagegen.keepsakes import Keepsake
 from imagegen.outcomes import Outcome, Park, advanced
 from imagegen.placeholders import PROVIDER_DOWN, next_look
 from imagegen.ports import Services
 from imagegen.providers.base import Accepted, Delivered, NotSent, Order, Rejected, Submission, Unknown
 from imagegen.recording import commit, facts_of, move, patiently, reserve
-from imagegen.records import Attempt, AttemptState, Entry, Facts, NewAttempt
+from imagegen.records import Attempt, AttemptState, Entry, Facts, Move, NewAttempt
 from imagegen.states import FailureStage, MoveName, Stage
+
+log = logging.getLogger(__name__)
 
 
 def buy(job: Job, order: Order, report: Callable[[bool], None], services: Services) -> tuple[Job, Submission] | None:
@@ -70,10 +74,13 @@ def _accepted(job: Job, answer: Accepted, services: Services) -> Outcome:
     accepted = move(
         job, MoveName.ACCEPT, services, cause="accepted", stage=Stage.POLL,
         until=policies.GRACE if at_once else first, parked=not at_once, waiting_for=None if at_once else "provider",
-        changes={"provider_job_id": answer.provider_job_id, "cost_credits": answer.actual, "failures": 0},
+        changes={
+            "provider_job_id": answer.provider_job_id, "cost_credits": answer.actual, "failures": 0,
+            "billed": job.billed if answer.actual is None else "yes",
+        },
         facts=facts_of(job, "accepted", provider_job_id=answer.provider_job_id, actual=answer.actual),
     )  # fmt: skip
-    waiting = commit(accepted, services)
+    waiting = _on_record(accepted, answer, services)
     if waiting is None:
         return stopped(job, accepted, services)
     if at_once:
@@ -81,12 +88,32 @@ def _accepted(job: Job, answer: Accepted, services: Services) -> Outcome:
     return Park(services.clock.now() + first, "provider")
 
 
+def _on_record(accepted: Move, answer: Accepted, services: Services) -> Job | None:
+    """`commit`. While PostgreSQL is away the order's number is kept where a reconciliation looks for it too, for this
+    worker may be gone, or have lost its patience, before PostgreSQL is back."""
+    try:
+        return services.jobs.apply(accepted)
+    except PartUnavailable:
+        _keep_order(accepted, answer, services)
+    return commit(accepted, services)
+
+
+def _keep_order(accepted: Move, answer: Accepted, services: Services) -> None:
+    assert accepted.facts is not None
+    kept = Keepsake(order=answer.provider_job_id, actual=answer.actual).packed()
+    try:
+        services.blobs.put(layout.attempt_key(accepted.facts.attempt_id), kept, "application/octet-stream")
+    except (PartUnavailable, StorageError) as error:
+        log.warning("job %s: its order %s is nowhere on record yet: %s", accepted.job_id, answer.provider_job_id, error)
+
+
 def _delivered(job: Job, answer: Delivered, services: Services) -> Outcome:
     """Bytes in hand: first to the attempt's own key (a kill from here on loses nothing), then to their blob."""
     assert job.attempt_id is not None
     try:
         kept = Keepsake(data=answer.data, actual=answer.actual, usage=answer.usage).packed()
-        _store(layout.attempt_key(job.attempt_id), kept, "application/octet-stream", services)
+        key, refusals = layout.attempt_key(job.attempt_id), (PartUnavailable, StorageError)
+        _store(key, kept, "application/octet-stream", services, refusals)
     except (PartUnavailable, StorageError) as error:
         return _not_kept(job, answer, error, services)
     try:
@@ -166,8 +193,8 @@ def not_bought(
     if isinstance(decision, retry.GiveUp):
         return fail(job, error, services, facts=facts, entries=entries)
     to = changes.get("provider")
-    # Nobody was asked at an open circuit.
-    tried = decision.reason != "breaker"
+    # Nobody was asked at an open circuit, nor while its picture could not be kept.
+    tried = decision.reason not in {"breaker", STORAGE}
     parked = move(
         job, name, services, cause=error.code, stage=Stage.GENERATE, until=decision.after, parked=True,
         waiting_for=decision.reason, facts=facts, entries=entries,
@@ -177,7 +204,7 @@ def not_bought(
     try:
         resting = reserve(parked, services) if to else commit(parked, services)
     except BudgetExceeded as refusal:
-        return fail(job, unaffordable(refusal, error), services, facts=facts, entries=entries)
+        return fail(job, unaffordable(job, refusal, error), services, facts=facts, entries=entries)
     if resting is None:
         return stopped(job, parked, services)
     return Park(services.clock.now() + decision.after, decision.reason)
@@ -198,9 +225,12 @@ def _next_try(job: Job, error: ImagegenError, services: Services) -> tuple[retry
     return decision, {}
 
 
-def _store(key: str, data: bytes, content_type: str, services: Services) -> None:
+def _store(
+    key: str, data: bytes, content_type: str, services: Services,
+    away: tuple[type[ImagegenError], ...] = (PartUnavailable,),
+) -> None:  # fmt: skip
     """Paid bytes: an object store that is away is waited for, as long as for the database (law 5)."""
-    patiently(lambda: services.blobs.put(key, data, content_type), services.clock)
+    patiently(lambda: services.keeping.put(key, data, content_type, services), services.clock, away)
 
 
 def _callback_url(services: Services, job: Job, attempt: NewAttempt) -> str | None:

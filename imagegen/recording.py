@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from imagegen import policies
-from imagegen.errors import PartUnavailable
+from imagegen.errors import ImagegenError, PartUnavailable
 from imagegen.jobs import Job
 from imagegen.ports import Clock, Services
 from imagegen.records import AttemptState, Facts, Move
@@ -40,15 +40,17 @@ def move(job: Job, name: MoveName, services: Services, *, until: timedelta | Non
     )
 
 
-def patiently(action: Callable[[], Answer], clock: Clock) -> Answer:
+def patiently(
+    action: Callable[[], Answer], clock: Clock, away: tuple[type[ImagegenError], ...] = (PartUnavailable,)
+) -> Answer:
     """Repeats `action` while its part is away, for `policies.COMMIT_PATIENCE` seconds (law 5), then raises."""
     give_up = clock.monotonic() + policies.COMMIT_PATIENCE
     pause = 0.1
     while True:
         try:
             return action()
-        except PartUnavailable:
-            if clock.monotonic() + pause >= give_up:
+        except away as error:
+            if not error.retryable or clock.monotonic() + pause >= give_up:
                 raise
             clock.sleep(pause)
             pause = min(pause * 2, 5.0)

@@ -67,7 +67,8 @@ class Move:
     """One guarded step of a job: what `MOVES[name]` allows, and everything that is written with it.
 
     `held`: the claim this worker must still hold (None: no claim needed). `claim`: the new claim (None frees it).
-    `seen`: the status, and the stage unless None, that the job must still have, where the rule allows more.
+    `seen`: the status, and the stage unless None, that the job must still have, where the rule allows more; `run`: the
+    run that it must still be in (None: any).
     `until`: the new `next_run_at`; at an end, when it is announced again (None: not). `parked`: a wake-up that came
     meanwhile wins over `until`.
     `target`: the new status where the rule leaves it open (RETRY). A move with `facts` happens only while their
@@ -88,6 +89,7 @@ class Move:
     waiting_for: str | None = None
     held: UUID | None = None
     seen: tuple[Status, Stage | None] | None = None
+    run: int | None = None
     claim: UUID | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     new_attempt: NewAttempt | None = None

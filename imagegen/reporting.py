@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from imagegen.records import Alert, CostFilter, CostRow, Spent, Watched
@@ -43,6 +43,11 @@ class Alerts(Protocol):
         """They hold no more."""
         ...
 
-    def told(self, keys: Sequence[str], *, at: datetime) -> None:
-        """The webhook took them."""
+    def untold(self, *, at: datetime, patience: timedelta) -> Sequence[Alert]:
+        """What no webhook has taken, oldest first. It is the caller's to tell: nobody else is given it for
+        `patience`."""
+        ...
+
+    def told(self, keys: Sequence[str], *, at: datetime | None) -> None:
+        """The webhook took them, or, None, it did not: whoever comes next may tell them."""
         ...

@@ -25,6 +25,7 @@ from imagegen import layout, money, policies
 from imagegen.errors import (
     ArtifactExpired,
     BadArtifact,
+    BudgetExceeded,
     Conflict,
     DeadlineExceeded,
     ImagegenError,
@@ -35,6 +36,7 @@ from imagegen.errors import (
 from imagegen.jobs import Batch, Job
 from imagegen.ports import Services
 from imagegen.records import Attempt, Move
+from imagegen.retry_keys import Keyed, keyed, meant
 from imagegen.states import FailureStage, MoveName, Stage, Status
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,10 @@ log = logging.getLogger(__name__)
 LOOKS = 5
 """How often a job that changes while it is being continued is looked at again."""
 
-_SPOILT = {BadArtifact.code, ArtifactExpired.code}
+_SPOILT = {BadArtifact.code, ArtifactExpired.code, BudgetExceeded.code}
+"""Ends of a transfer whose file is no good; the last where no other could be bought instead."""
+_FILES = {BadArtifact.code, ArtifactExpired.code, DeadlineExceeded.code}
+"""Errors of a picture that was drawn and could not be had."""
 _DOUBTS = {SubmissionUnknown.code, DeadlineExceeded.code}
 _OVER = {"failed", "rejected", "not_sent"}
 _TRANSFERS = {Stage.DOWNLOAD, Stage.UPLOAD}
@@ -72,7 +77,9 @@ def plan_retry(job: Job, attempt: Attempt | None, *, cached: bool = False) -> Re
     if job.status is not Status.FAILED:
         refusal = Conflict(f"job {job.id} is {job.status}: only a failed job is continued")
         return RetryPlan(stage=job.stage, target=job.status, refusal=refusal)
-    known = {"failures": 0, "refreshed": False, "cost_credits": job.cost_credits or None}
+    # A picture from the cache is known to cost nothing; what else cost nothing has no picture yet.
+    price = job.cost_credits if job.cache_hit else job.cost_credits or None
+    known = {"failures": 0, "refreshed": False, "cost_credits": price}
     blob = _original(job, attempt)
     if blob is not None:
         return RetryPlan(stage=Stage.UPLOAD, target=Status.UPLOADING, changes=known | blob)
@@ -104,42 +111,57 @@ def plan_of(job: Job, services: Services) -> RetryPlan:
     return plan_retry(job, attempt, cached=True)
 
 
-def retry(job_id: UUID, services: Services, buy: bool = False) -> Job:
+def retry(job_id: UUID, services: Services, buy: bool = False, key: str | None = None) -> Job:
     """The job, on its way again; one that was continued before and goes on still is returned as it is.
 
-    `buy` lets it pay once more. Raises `NotFound`, `Conflict` for what has not failed, `PurchaseNeeded`, and
+    `buy` lets it pay once more. `key`: sent again under it, nothing goes on by it a second time, however the job
+    stands. Raises `NotFound`, `Conflict` for what has not failed, `PurchaseNeeded`, `IdempotencyConflict`, and
     `BudgetExceeded` where a hard budget has no room for another picture.
     """
+    return _retried(job_id, services, buy, keyed(job_id, key, buy, [job_id]))
+
+
+def _retried(job_id: UUID, services: Services, buy: bool, mark: Keyed | None) -> Job:
     for _ in range(LOOKS):
         job = services.jobs.get(job_id)
+        if mark is not None and meant([job], mark, services)[1]:
+            return services.jobs.get(job_id)
         if not job.terminal and job.run > 1:
             return job
-        again = _continued(job, plan_of(job, services), services, buy)
+        again = _continued(job, plan_of(job, services), services, buy, mark)
         if again is not None:
             return again
     raise Conflict(f"job {job_id} changes faster than it can be continued; try again", {"retryable": True})
 
 
-def retry_batch(batch_id: UUID, services: Services, buy: bool = False) -> tuple[Batch, Sequence[Job]]:
-    """Continues the failed members of a batch; the others are not touched.
+def retry_batch(
+    batch_id: UUID, services: Services, buy: bool = False, key: str | None = None
+) -> tuple[Batch, Sequence[Job]]:
+    """Continues the failed members of a batch; the others are not touched. `key`: as for one job.
 
     All or none: raises `PurchaseNeeded` with the dollars of all its members together, before any goes on. Raises
-    `NotFound`, and `Conflict` where no member has failed.
+    `NotFound`, `IdempotencyConflict`, and `Conflict` where no member has failed.
     """
     _, jobs = services.jobs.get_batch(batch_id)
-    plans = {job.id: plan_of(job, services) for job in jobs if job.status is Status.FAILED}
-    if not plans and not any(not job.terminal and job.run > 1 for job in jobs):
+    failed = [job for job in jobs if job.status is Status.FAILED]
+    mark = keyed(batch_id, key, buy, [job.id for job in failed])
+    known, done = (frozenset[UUID](), frozenset[UUID]()) if mark is None else meant(jobs, mark, services)
+    if known:
+        # Members that the first of these calls meant and did not reach, because its process ended.
+        failed = [job for job in failed if job.id in known - done]
+    plans = {job.id: plan_of(job, services) for job in failed}
+    if not plans and not known and not any(not job.terminal and job.run > 1 for job in jobs):
         raise Conflict(f"no member of batch {batch_id} has failed: there is nothing to continue")
     bought = [plan.dollars for plan in plans.values() if plan.buys]
     if bought and not buy:
         what = f"{len(bought)} of {len(jobs)} pictures of batch {batch_id}"
         raise _purchase_needed(what, sum(bought, Decimal(0)), "unknown")
     for job_id in plans:
-        retry(job_id, services, buy)
+        _retried(job_id, services, buy, mark)
     return services.jobs.get_batch(batch_id)
 
 
-def _continued(job: Job, plan: RetryPlan, services: Services, buy: bool) -> Job | None:
+def _continued(job: Job, plan: RetryPlan, services: Services, buy: bool, mark: Keyed | None) -> Job | None:
     if plan.refusal is not None and not (plan.buys and buy):
         raise plan.refusal
     now, buying = services.clock.now(), plan.target is Status.QUEUED
@@ -147,7 +169,7 @@ def _continued(job: Job, plan: RetryPlan, services: Services, buy: bool) -> Job 
     going_on = Move(
         job_id=job.id, name=MoveName.RETRY, at=now, cause="bought again" if plan.buys else "continued",
         worker=services.worker, stage=plan.stage, target=plan.target, until=now + policies.GRACE,
-        seen=(job.status, job.stage),
+        seen=(job.status, job.stage), run=job.run, detail={} if mark is None else mark.detail,
         changes={**plan.changes, **reserved, "deadline_at": now + _span(job, services)},
     )  # fmt: skip
     again = services.jobs.reserve(going_on) if buying else services.jobs.apply(going_on)
@@ -174,6 +196,11 @@ def _awaited(job: Job, services: Services) -> list[UUID]:
     return ids
 
 
+def doubted(job: Job) -> bool:
+    """Whether its end put its newest attempt in doubt; an earlier one's charge says nothing of that."""
+    return job.error_code in _DOUBTS and job.failure_stage == FailureStage.GENERATING and not job.refreshed
+
+
 def _span(job: Job, services: Services) -> timedelta:
     """How long the job had at first."""
     if job.replaces is not None:
@@ -196,17 +223,23 @@ def _original(job: Job, attempt: Attempt | None) -> dict[str, Any] | None:
 
 def _order(job: Job, attempt: Attempt | None) -> str | None:
     """The provider's order whose picture can still be asked for."""
-    if job.provider_job_id is not None and (job.stage in _TRANSFERS or job.refreshed):
+    if job.provider_job_id is not None and (job.stage in _TRANSFERS or job.refreshed) and not _given_up(attempt):
         return job.provider_job_id
     if attempt is None or attempt.state in _OVER:
         return None
     return attempt.provider_job_id
 
 
+def _given_up(attempt: Attempt | None) -> bool:
+    """Whether its provider itself said that it has no picture: no file was at fault, and no fresh address is owed."""
+    if attempt is None or attempt.state != "failed":
+        return False
+    return (attempt.error or {}).get("code") not in _FILES
+
+
 def _undoubted(job: Job, attempt: Attempt | None) -> dict[str, Any]:
     """The amount that the end put in doubt is in doubt no longer: the order that it was for goes on."""
-    doubted = job.error_code in _DOUBTS and job.failure_stage == FailureStage.GENERATING and not job.refreshed
-    if attempt is None or not doubted:
+    if attempt is None or not doubted(job):
         return {}
     rest = money.less(job.cost_uncertain, attempt.estimate)
     return {"cost_uncertain": rest, "billed": money.billed(job.cost_wasted, rest)}
@@ -218,7 +251,7 @@ def _unspent(job: Job, attempt: Attempt | None) -> dict[str, Any]:
         return {}
     price = attempt.estimate if attempt.actual is None else attempt.actual
     rest = money.less(job.cost_wasted, price)
-    return {"cost_wasted": rest, "cost_credits": attempt.actual, "billed": money.billed(rest, job.cost_uncertain)}
+    return {"cost_wasted": rest, "cost_credits": price, "billed": "yes"}
 
 
 def _from_the_beginning(job: Job, cached: bool) -> RetryPlan:

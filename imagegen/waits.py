@@ -56,6 +56,6 @@ def _until(text: str, now: datetime | None) -> float | None:
 def _moment(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Identity, Index
+from sqlalchemy import BigInteger, Column, Identity, Index, text
 from sqlmodel import Field
 
 from storage.columns import DOLLARS, JSON, MOMENT, TEXT, Row, one_of, table
@@ -17,12 +17,13 @@ LEDGER_KINDS = ("reserve", "settle", "release", "waste", "uncertain")
 
 
 class LedgerRow(Row, table=True):
-    """One line of the books, never changed. An attempt has at most one line of each kind: a replay adds none."""
+    """One line of the books, never changed. An attempt has at most one line of each kind in a run of its job: a replay
+    adds none."""
 
     __tablename__ = "imagegen_ledger"
     __table_args__ = (
         one_of("kind", LEDGER_KINDS),
-        Index("imagegen_ledger_once", "attempt_id", "kind", unique=True),
+        Index("imagegen_ledger_once", "attempt_id", "kind", "run", unique=True),
         Index("imagegen_ledger_job", "job_id"),
         Index("imagegen_ledger_at", "at"),
     )
@@ -36,6 +37,7 @@ class LedgerRow(Row, table=True):
     price: dict[str, Any] = Field(sa_type=JSON)
     emulated: bool
     at: datetime = Field(sa_type=MOMENT)
+    run: int = Field(sa_column_kwargs={"server_default": text("1")})
 
 
 class CacheRow(Row, table=True):

@@ -8,14 +8,16 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import delete, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import RowMapping, Select, cast, delete, func, literal_column, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.sql.elements import TextClause
 
 from imagegen import alerts, policies
 from imagegen.records import Alert, Spent, Variance, Watched
 from imagegen.states import MoveName, Status
+from storage import totals
 from storage.engine import Database
+from storage.events import AT
 from storage.tables import ALERTS, ATTEMPTS, EVENTS, JOBS, LEDGER, value, words
 
 _HOUR, _DAYS = timedelta(hours=1), timedelta(days=7)
@@ -23,14 +25,30 @@ _PATIENT = words(alerts.CHOSEN_WAITS)
 
 _columns = ALERTS.c
 LIST = select(ALERTS).order_by(_columns.raised_at, _columns.key)
-RAISE = (
-    insert(ALERTS)
-    .values({field.name: value(field.name, _columns[field.name]) for field in fields(Alert)})
-    .on_conflict_do_nothing()
-    .returning(_columns.key)
-)
+
+
+def _raise() -> Select[Any]:
+    """A new alert, and one more of its kind."""
+    row = insert(ALERTS).values({field.name: value(field.name, _columns[field.name]) for field in fields(Alert)})
+    raised = row.on_conflict_do_nothing().returning(_columns.key, _columns.kind, _columns.raised_at).cte("raised")
+    labels = func.jsonb_build_object(literal_column("'kind'"), raised.c.kind)
+    total = select(literal_column("'alerts'"), labels, literal_column("1"), raised.c.raised_at)
+    return select(raised.c.key).add_cte(totals.added(total).cte("counted"))
+
+
+RAISE = _raise()
 CLEAR = delete(ALERTS).where(_columns.key == value("key", _columns.key))
-TOLD = update(ALERTS).where(_columns.key == value("key", _columns.key)).values(told_at=value("at", _columns.told_at))
+_TELLING = "telling"
+"""Key of `detail` while an alert is being told: until when nobody else tells it."""
+_FREE = func.coalesce(cast(_columns.detail.op("->>")(_TELLING), _columns.told_at.type), AT) <= AT
+UNTOLD = (
+    update(ALERTS)
+    .where(_columns.told_at.is_(None), _FREE)
+    .values(detail=_columns.detail.op("||")(value("telling", JSONB())))
+    .returning(*_columns)
+)
+_DONE = {"told_at": value("at", _columns.told_at), "detail": _columns.detail.op("-")(_TELLING)}
+TOLD = update(ALERTS).where(_columns.key == value("key", _columns.key)).values(_DONE)
 
 # The newest ends are found from the end of the history, by its primary key: nothing of the past is read.
 WATCHED = f"""
@@ -50,8 +68,10 @@ SELECT
     coalesce(sum(amount) FILTER (WHERE at > :v_hour), 0) AS last_hour,
     coalesce(sum(amount) FILTER (WHERE at <= :v_hour), 0) AS before,
     coalesce(extract(epoch FROM CAST(:v_hour AS timestamptz) - min(at)) / 86400, 0) AS days
-FROM {ledger}
-WHERE at > :v_week AND at <= :v_at AND kind IN ('settle', 'waste', 'uncertain') AND emulated = :v_emulated"""
+FROM {ledger} l
+WHERE at > :v_week AND at <= :v_at AND kind IN ('settle', 'waste', 'uncertain') AND emulated = :v_emulated
+    AND NOT EXISTS (SELECT 1 FROM {ledger} later
+        WHERE later.attempt_id = l.attempt_id AND later.kind <> 'reserve' AND later.id > l.id AND later.at <= :v_at)"""
 
 VARIANCES = """
 SELECT model.provider, model.model, count(*) AS pictures, sum(n.estimate) AS estimated, sum(n.amount) AS actual
@@ -89,7 +109,7 @@ class PostgresAlerts:
 
     def list(self) -> Sequence[Alert]:
         """Oldest first."""
-        return [Alert(**row) for row in self._database.run(LIST)]
+        return [_alert(row) for row in self._database.run(LIST)]
 
     def raise_alert(self, alert: Alert) -> bool:
         """Whether it was new."""
@@ -100,11 +120,20 @@ class PostgresAlerts:
         for key in keys:
             self._database.run(CLEAR, {"key": key})
 
-    def told(self, keys: Sequence[str], *, at: datetime) -> None:
-        """Notes that they were told."""
+    def untold(self, *, at: datetime, patience: timedelta) -> Sequence[Alert]:
+        """Takes them: a second caller waits for the rows, and finds them taken."""
+        rows = self._database.run(UNTOLD, {"at": at, "telling": {_TELLING: (at + patience).isoformat()}})
+        return sorted(map(_alert, rows), key=lambda one: (one.raised_at, one.key))
+
+    def told(self, keys: Sequence[str], *, at: datetime | None) -> None:
+        """Notes whether they were told."""
         for key in keys:
             self._database.run(TOLD, {"key": key, "at": at})
 
     def _asked(self, sql: str) -> TextClause:
         tables: dict[str, Any] = {"jobs": JOBS, "events": EVENTS, "attempts": ATTEMPTS, "ledger": LEDGER}
         return text(sql.format(**{name: self._database.qualified(table) for name, table in tables.items()}))
+
+
+def _alert(row: RowMapping) -> Alert:
+    return Alert(**{**row, "detail": {name: told for name, told in row["detail"].items() if name != _TELLING}})

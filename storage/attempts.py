@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
-from imagegen.moves import names_picture
+from imagegen.moves import names_picture, over
 from imagegen.records import Facts, NewAttempt
 from storage.events import AT
 from storage.tables import ATTEMPTS, value
@@ -87,7 +87,7 @@ def fact_values(facts: Facts) -> dict[str, Any]:
         **{f"fact_{name}": getattr(facts, name) for name in _LEARNT},
         "fact_id": facts.attempt_id,
         "fact_state": facts.state,
-        "fact_ready": facts.result_url is not None or facts.blob_sha256 is not None,
+        "fact_ready": over(facts),
         "fact_collect": facts.collect,
         "fact_names": names_picture(facts),
     }
@@ -111,6 +111,7 @@ LATENCIES: Select[Any] = (
         ATTEMPTS.c.provider == value("provider", ATTEMPTS.c.provider),
         ATTEMPTS.c.model == value("model", ATTEMPTS.c.model),
         ATTEMPTS.c.ready_at.is_not(None),
+        ATTEMPTS.c.state != literal_column("'failed'"),
     )
     .order_by(ATTEMPTS.c.submitted_at.desc())
     .limit(value("limit", Integer()))

@@ -18,12 +18,12 @@ from imagegen.layout import INPUTS as INPUT_KEYS
 from imagegen.states import LIVE, MOVES, MoveName, Status
 from storage import books_sql
 from storage.engine import Database
-from storage.tables import ATTEMPTS, BATCHES, CACHE, EVENTS, JOBS, LEDGER, SPENDING, STYLES, VALUE
+from storage.tables import ATTEMPTS, BATCHES, BUDGETS, CACHE, EVENTS, JOBS, LEDGER, SPENDING, STYLES, VALUE
 from storage.tables_erasing import DISCARDS
 
 _TABLES = {
     "jobs": JOBS, "attempts": ATTEMPTS, "ledger": LEDGER, "events": EVENTS, "batches": BATCHES, "cache": CACHE,
-    "spending": SPENDING, "styles": STYLES, "discards": DISCARDS,
+    "spending": SPENDING, "budgets": BUDGETS, "styles": STYLES, "discards": DISCARDS,
 }  # fmt: skip
 _UNREFERRED = {
     BLOB_KEYS: books_sql.UNREFERRED_BLOBS,

@@ -33,6 +33,11 @@ _OF_ACCOUNT = """
     AND (s.period = 'total' OR (j.reserved_on >= s.starts
         AND j.reserved_on < s.starts + CASE s.period WHEN 'day' THEN interval '1 day' ELSE interval '1 month' END))"""
 
+_WITHIN_BUDGET = """
+    (b.scope IS NULL OR s.period = 'total'
+        OR s.starts >= date_trunc(s.period, b.created_at AT TIME ZONE 'UTC')::date)"""
+"""Accounts of days before their budget was set count only what was committed since."""
+
 ODD = {
     Check.OPEN_ATTEMPT: f"""
 SELECT a.id::text AS id, jsonb_build_object('job', j.id, 'status', j.status, 'state', a.state) AS told
@@ -67,8 +72,9 @@ SELECT concat_ws(' ', s.scope, s.period, s.starts) AS id, jsonb_build_object(
     'scope', s.scope, 'period', s.period, 'starts', s.starts, 'emulated', s.emulated,
     'committed', s.committed, 'jobs', t.total) AS told
 FROM {{spending}} s
+LEFT JOIN {{budgets}} b ON (b.scope, b.period, b.emulated) = (s.scope, s.period, s.emulated)
 CROSS JOIN LATERAL (SELECT coalesce(sum(j.committed), 0) AS total FROM {{jobs}} j WHERE {_OF_ACCOUNT}) t
-WHERE s.committed <> t.total
+WHERE s.committed <> t.total AND {_WITHIN_BUDGET}
 ORDER BY s.scope, s.period, s.starts LIMIT :v_limit""",
     Check.UNTIMED: f"""
 SELECT j.id::text AS id, jsonb_build_object('status', j.status, 'stage', j.stage) AS told

@@ -38,9 +38,6 @@ from storage.events import AT
 from storage.money import committed
 from storage.tables import ATTEMPTS, JOBS, PACED, among, value
 
-MOST_DOUBLINGS = 10
-"""After so many unanswered hints the time between two of them grows no more."""
-
 _GRACE = value("grace", Float())
 _IDS = value("ids", ARRAY(JOBS.c.id.type))
 _CROWDED = value("crowded", ARRAY(JOBS.c.stage.type))
@@ -81,7 +78,7 @@ def _due() -> Select[Any]:
     unanswered = and_(_row.status == Status.GENERATING.value, _row.stage == Stage.GENERATE.value)
     freed = or_(held, unanswered)
     hints = case((freed, 0), else_=_row.hints)
-    doubling = func.power(literal_column("2"), func.least(hints, MOST_DOUBLINGS))
+    doubling = func.power(literal_column("2"), func.least(hints, policies.MOST_DOUBLINGS))
     # Never beyond the deadline: the sweep is what ends a job whose time is over.
     again = func.least(later(_GRACE * doubling), func.greatest(_row.deadline_at, later(_GRACE)))
     new = {
@@ -178,7 +175,7 @@ def _polled() -> Select[Any]:
         "result_url": func.coalesce(locked.c.result_url, _row.result_url),
         "cost_credits": told,
         "committed": committed({"cost_credits": told}, over=False),
-        "billed": case((ready, "yes"), else_=_row.billed),
+        "billed": case((or_(ready, locked.c.actual.is_not(None)), "yes"), else_=_row.billed),
         "waiting_for": case((ready, null()), else_=literal("provider")),
         "updated_at": case((ready, AT), else_=_row.updated_at),
         "woken": false(),

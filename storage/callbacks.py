@@ -14,6 +14,7 @@ from sqlalchemy import Insert, Integer, Interval, Select, case, delete, func, li
 from sqlalchemy.dialects.postgresql import insert
 
 from imagegen.ports_callbacks import Tally
+from storage import totals
 from storage.engine import Database
 from storage.events import AT
 from storage.tables import ATTEMPTS, value
@@ -94,8 +95,19 @@ def _tallies() -> Select[Any]:
     )
 
 
-COUNT, MISSED, TALLIES = _count(), _missed(), _tallies()
-FORGET = delete(CALLBACK_COUNTS).where(_counts.hour < value("before", _counts.hour))
+def _forget() -> Select[Any]:
+    """Takes `before`. What goes stays in the totals."""
+    past = _counts.hour < value("before", _counts.hour)
+    gone = delete(CALLBACK_COUNTS).where(past).returning(*_counts).cte("gone")
+    labels = func.jsonb_build_object(
+        literal_column("'provider'"), gone.c.provider, literal_column("'outcome'"), gone.c.outcome
+    )
+    rows = select(literal_column("'callbacks'"), labels, func.sum(gone.c.count), func.max(gone.c.hour))
+    kept = totals.added(rows.group_by(gone.c.provider, gone.c.outcome)).cte("kept")
+    return select(func.count(gone.c.count)).add_cte(kept)
+
+
+COUNT, MISSED, TALLIES, FORGET = _count(), _missed(), _tallies(), _forget()
 
 
 class PostgresCallbacks:

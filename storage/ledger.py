@@ -14,14 +14,14 @@ from imagegen.records import Entry
 from storage.events import AT
 from storage.tables import JOBS, LEDGER, value
 
-_COLUMNS = ("job_id", "attempt_id", "kind", "amount", "currency", "price", "emulated", "at")
+_COLUMNS = ("job_id", "attempt_id", "kind", "amount", "currency", "price", "emulated", "at", "run")
 
 
 def enter(moved: CTE, job_id: ColumnElement[Any]) -> Insert:
     """The lines of a move: those marked `always` in any case, the others if the job moved; takes `entry_values`.
 
-    A line that is there already (same attempt, same kind) is not written twice: a commit whose acknowledgement was
-    lost may be repeated.
+    A line that stands already (the attempt's newest, of the same kind) is not written twice: a commit whose
+    acknowledgement was lost may be repeated, and a job that goes on may come to the same once more.
     """
     names = [column(name, LEDGER.c[name].type) for name in ("attempt_id", "kind", "amount", "price")]
     rows = (
@@ -32,12 +32,32 @@ def enter(moved: CTE, job_id: ColumnElement[Any]) -> Insert:
     line = rows.c
     lines = (
         select(
-            JOBS.c.id, line.attempt_id, line.kind, line.amount, literal_column("'USD'"), line.price, JOBS.c.emulated, AT
+            JOBS.c.id,
+            line.attempt_id,
+            line.kind,
+            line.amount,
+            literal_column("'USD'"),
+            line.price,
+            JOBS.c.emulated,
+            AT,
+            JOBS.c.run,
         )
         .select_from(rows.join(JOBS, JOBS.c.id == job_id))
-        .where(or_(line.always, exists(select(moved.c.id))))
+        .where(or_(line.always, exists(select(moved.c.id))), ~_stands(line))
     )
     return insert(LEDGER).from_select(_COLUMNS, lines).on_conflict_do_nothing()
+
+
+def _stands(line: Any) -> ColumnElement[bool]:
+    """Whether the attempt's newest line that is no reservation is of this kind, or, of a reservation, there is one."""
+    same, newer = LEDGER.alias("same").c, LEDGER.alias("newer").c
+    later = exists(
+        select(newer.id).where(
+            newer.attempt_id == same.attempt_id, newer.id > same.id, newer.kind != literal_column("'reserve'")
+        )
+    )
+    last = or_(line.kind == literal_column("'reserve'"), ~later)
+    return exists(select(same.id).where(same.attempt_id == line.attempt_id, same.kind == line.kind, last))
 
 
 def entry_values(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -111,9 +111,10 @@ def values(move: Move) -> dict[str, Any]:
     }
 
 
-def _seen(move: Move) -> dict[str, str]:
+def _seen(move: Move) -> dict[str, Any]:
     status, stage = move.seen or (None, None)
-    return {name: value for name, value in (("status", status), ("stage", stage)) if value is not None}
+    asked = {"status": status, "stage": stage, "run": move.run}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 FAILURE_STAGE: ColumnElement[Any] = case(

@@ -9,6 +9,7 @@
     imagegen_deliveries (what is to be told of an end, to whom): `storage.tables_outbox`
     imagegen_discards (objects that lost a referrer by an erasure): `storage.tables_erasing`
     imagegen_callback_counts (what became of providers' callbacks): `storage.tables_callbacks`
+    imagegen_totals (figures counted so far) and imagegen_counted (how far): `storage.tables_metrics`
 
 Money is `numeric(14,6)` US dollars, times `timestamptz`, sizes pixels or bytes. Rows are written and read with
 SQLAlchemy Core on the classes' `__table__`.

@@ -10,7 +10,10 @@ from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, des
 from sqlmodel import Field
 
 from imagegen.outbox import State, Target
-from storage.columns import JSON, MOMENT, TEXT, Row, one_of, table
+from storage.columns import JSON, MOMENT, TEXT, Row, one_of, table, words
+
+UNTAKEN = (State.DISABLED, State.FAILED, State.REFUSED)
+"""Ends of a delivery that nobody has taken."""
 
 
 class DeliveryRow(Row, table=True):
@@ -29,6 +32,7 @@ class DeliveryRow(Row, table=True):
         Index("imagegen_deliveries_newest", desc("at"), desc("id")),
         Index("imagegen_deliveries_job", "job_id"),
         Index("imagegen_deliveries_batch", "batch_id"),
+        Index("imagegen_deliveries_untaken", "state", postgresql_where=text(f"state IN ({words(UNTAKEN)})")),
         ForeignKeyConstraint(["job_id"], ["image_generation_jobs.id"], ondelete="CASCADE"),
         ForeignKeyConstraint(["batch_id"], ["imagegen_batches.id"], ondelete="CASCADE"),
     )

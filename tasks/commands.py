@@ -1,9 +1,9 @@
 """The doors for other services to jobs they sent: `imagegen.cancel` and `imagegen.retry`, called by name; and
 `imagegen.estimate` for one they might send (kwargs `{"request": {…}}`).
 
-kwargs `{"id": job or batch, "owner": …}`, for `retry` also `"buy"`. The Celery result is always SUCCESS: the document
-as it stands after the command, or `{"error": {…}}`. An id that is not this owner's is one that does not exist. A
-message that comes twice does no more than one.
+kwargs `{"id": job or batch, "owner": …}`, for `retry` also `"buy"` and `"idempotencyKey"`. The Celery result is always
+SUCCESS: the document as it stands after the command, or `{"error": {…}}`. An id that is not this owner's is one that
+does not exist. A message that comes twice does no more than one.
 """
 
 from __future__ import annotations
@@ -48,16 +48,21 @@ def cancel(self: Task, *args: Any, **kwargs: Any) -> Document:
 
 @app.task(bind=True, name="imagegen.retry", **COMMAND)
 def retry(self: Task, *args: Any, **kwargs: Any) -> Document:
-    """Goes on with a failed job or the failed members of a batch: `kwargs={"id": …, "owner": …, "buy": false}`."""
+    """Goes on with a failed job or the failed members of a batch: `kwargs={"id": …, "owner": …, "buy": false}`.
+
+    `idempotencyKey`: several messages under it go on once.
+    """
     buy = kwargs.get("buy") is True
+    # A message that comes twice has the same id.
+    key = kwargs.get("idempotencyKey") or str(self.request.id)
 
     def work(found: Job | Batch) -> Document:
         if isinstance(found, Job):
-            return _document(retrying.retry(found.id, app.services, buy))
-        batch, jobs = retrying.retry_batch(found.id, app.services, buy)
+            return _document(retrying.retry(found.id, app.services, buy, key))
+        batch, jobs = retrying.retry_batch(found.id, app.services, buy, key)
         return app.services.links.batch(batch, jobs).json_document()
 
-    return _answered(self, args, kwargs, {"id", "owner", "buy"}, work)
+    return _answered(self, args, kwargs, {"id", "owner", "buy", "idempotencyKey"}, work)
 
 
 @app.task(bind=True, name="imagegen.estimate", **COMMAND)
@@ -119,6 +124,8 @@ def _asked(args: tuple[Any, ...], kwargs: Mapping[str, Any], known: set[str]) ->
         raise InvalidRequest.of("kwargs", found, f"Send {', '.join(sorted(known))} and nothing else.")
     if not isinstance(kwargs.get("buy", False), bool):
         raise InvalidRequest.of("buy", "is neither true nor false", "Send true to pay once more, or leave it out.")
+    if not isinstance(kwargs.get("idempotencyKey", ""), str):
+        raise InvalidRequest.of("idempotencyKey", "is no text", "Send the same text again, or leave it out.")
     try:
         wanted = UUID(str(kwargs.get("id")))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What keeps the promise when messages are lost: the sweep, the closing of batches, the collecting of late pictures."""
+"""What keeps the promise when messages are lost: the sweep, the closing of batches, and what is done at intervals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from celery import Task
 
-from imagegen import alerts, callbacks, collecting, endings, erasing, pipeline, policies
+from imagegen import alerts, callbacks, endings, erasing, pipeline, policies
 from tasks.celery import app
 from tasks.stages import INFRASTRUCTURE
 
@@ -15,15 +15,6 @@ from tasks.stages import INFRASTRUCTURE
 def finish_batch(self: Task, batch_id: str) -> str:
     """The body of a batch's chord, and its error callback: closes the batch if no member is live."""
     return "closed" if endings.finish_batch(UUID(batch_id), app.services) else "open, or closed already"
-
-
-@app.task(name="imagegen.collect", **INFRASTRUCTURE)
-def collect(attempt_id: str) -> str:
-    """Looks for the paid picture of a job that has ended; the sweep asks again until it is found or given up.
-
-    What stays unreachable is left to the next try, as with every hint.
-    """
-    return collecting.collect(UUID(attempt_id), app.services)
 
 
 @app.task(name="imagegen.sweep", send_events=False)

@@ -40,6 +40,7 @@ from storage.engine import Database
 from storage.erasing import PostgresErasures
 from storage.event_log import PostgresEventLog
 from storage.jobs import PostgresJobs
+from storage.metrics import PostgresMetrics
 from storage.pauses import PostgresPauses
 from storage.styles import PostgresStyles
 from tasks.canvas import CeleryHints
@@ -94,6 +95,7 @@ def _services(app: Celery, told: Settings) -> Services:
         erasures=PostgresErasures(database),
         event_log=PostgresEventLog(database),
         callbacks=PostgresCallbacks(database),
+        metrics=PostgresMetrics(database),
         blobs=blobs,
         breaker=RedisBreaker(told.redis, told.namespace, clock),
         hints=CeleryHints(app, clock),

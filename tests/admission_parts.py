@@ -28,6 +28,7 @@ from imagegen.testing.memory import (
     MemoryPauses,
     MemoryStyles,
 )  # fmt: skip
+from imagegen.testing.metrics import MemoryMetrics
 from imagegen.transport import Reply
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -135,7 +136,7 @@ class World:
             "costs": MemoryCosts(self.rows), "books": None, "alerts": self.alerts,
             "pauses": MemoryPauses(self.rows), "budgets": MemoryBudgets(self.rows, emulated=True),
             "deliveries": MemoryDeliveries(self.rows), "event_log": MemoryEventLog(self.rows),
-            "callbacks": MemoryCallbacks(self.rows),
+            "callbacks": MemoryCallbacks(self.rows), "metrics": MemoryMetrics(self.rows, self.alerts),
             "erasures": MemoryErasures(self.rows),
             "transport": self.web, "catalog": CATALOG, "breaker": None,
             "results": None, "emulated": True, "worker": "test",

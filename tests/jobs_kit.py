@@ -19,13 +19,17 @@ from imagegen.ports import Budgets, Deliveries, Pauses
 from imagegen.ports_callbacks import Callbacks
 from imagegen.ports_erasures import Erasures
 from imagegen.ports_events import EventLog
+from imagegen.ports_metrics import Metrics
 from imagegen.records import Attempt, Claimed, Entry, Facts, Move, NewAttempt
-from imagegen.reporting import Costs
+from imagegen.reporting import Alerts, Costs
 from imagegen.states import MOVES, TERMINAL, BatchStatus, MoveName, Stage, Status
+from imagegen.testing.alerts import MemoryAlerts
 from imagegen.testing.callbacks import MemoryCallbacks
 from imagegen.testing.costs import MemoryCosts
 from imagegen.testing.erasing import MemoryErasures
 from imagegen.testing.memory import MemoryBudgets, MemoryDeliveries, MemoryEventLog, MemoryJobs, MemoryPauses
+from imagegen.testing.metrics import MemoryMetrics
+from storage.alerts import PostgresAlerts
 from storage.budgets import PostgresBudgets
 from storage.callbacks import PostgresCallbacks
 from storage.costs import PostgresCosts
@@ -34,6 +38,7 @@ from storage.engine import Database
 from storage.erasing import PostgresErasures
 from storage.event_log import PostgresEventLog
 from storage.jobs import PostgresJobs
+from storage.metrics import PostgresMetrics
 from storage.pauses import PostgresPauses
 from storage.tables import JOBS, LEDGER
 
@@ -124,6 +129,16 @@ class Store(Protocol):
         ...
 
     @property
+    def alerts(self) -> Alerts:
+        """The alerts about these jobs."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures of these jobs and alerts."""
+        ...
+
+    @property
     def costs(self) -> Costs:
         """The reports over these jobs."""
         ...
@@ -166,6 +181,14 @@ class MemoryStore:
     def budgets(self, *, emulated: bool = False) -> MemoryBudgets:
         return MemoryBudgets(self.jobs, emulated=emulated)
 
+    @cached_property
+    def alerts(self) -> MemoryAlerts:
+        return MemoryAlerts(self.jobs)
+
+    @cached_property
+    def metrics(self) -> MemoryMetrics:
+        return MemoryMetrics(self.jobs, self.alerts)
+
     @property
     def costs(self) -> MemoryCosts:
         return MemoryCosts(self.jobs)
@@ -207,6 +230,14 @@ class PostgresStore:
 
     def budgets(self, *, emulated: bool = False) -> PostgresBudgets:
         return PostgresBudgets(self.database, emulated=emulated)
+
+    @property
+    def alerts(self) -> PostgresAlerts:
+        return PostgresAlerts(self.database)
+
+    @property
+    def metrics(self) -> PostgresMetrics:
+        return PostgresMetrics(self.database)
 
     @property
     def costs(self) -> PostgresCosts:

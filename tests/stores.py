@@ -30,7 +30,7 @@ def postgres(database: Database) -> PostgresStore:
     """PostgreSQL without a row."""
     tables = "imagegen_ledger imagegen_events imagegen_attempts image_generation_jobs imagegen_batches imagegen_cache"
     tables = f"imagegen_deliveries {tables} imagegen_pace imagegen_pauses imagegen_discards imagegen_callback_counts"
-    tables += " imagegen_budgets imagegen_spending imagegen_flights"
+    tables += " imagegen_budgets imagegen_spending imagegen_flights imagegen_alerts imagegen_totals imagegen_counted"
     database.run(text("; ".join(f"DELETE FROM {SCHEMA}.{table}" for table in tables.split())))
     return PostgresStore(PostgresJobs(database), database)
 

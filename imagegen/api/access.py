@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from imagegen.api.exposition import Scrapes
 from imagegen.api.lanes import Lanes
 from imagegen.api.live import Live
 from imagegen.api.problems import Refused
@@ -55,6 +56,11 @@ class House:
     def balances(self) -> Balances:
         """What providers said of their balances."""
         return Balances(self.services.clock.monotonic)
+
+    @cached_property
+    def scrapes(self) -> Scrapes:
+        """Who makes the page of metrics."""
+        return Scrapes(lambda: self.services)
 
     @cached_property
     def parts(self) -> Parts:

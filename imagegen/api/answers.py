@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Header
+from fastapi import Header, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from starlette.background import BackgroundTask
 
 from imagegen.admission import send_hints
-from imagegen.api.access import House
+from imagegen.api.access import House, house_of
 from imagegen.api.tokens import Caller
-from imagegen.api.waiting import LOOK_EVERY
+from imagegen.api.waiting import LOOK_EVERY, unless
 from imagegen.contracts import BatchDocument, JobDocument
 from imagegen.errors import InvalidRequest
 from imagegen.records import Admitted
@@ -57,13 +57,13 @@ def seconds_to_wait(prefer: str | None) -> int:
 
 
 async def accepted(
-    admitted: Admitted, house: House, caller: Caller, prefer: str | None, look: Callable[[], Document]
+    request: Request, admitted: Admitted, caller: Caller, prefer: str | None, look: Callable[[], Document]
 ) -> Response:
     """The answer to accepted work; `look` reads the document as it stands.
 
     Workers are told after the answer; only who waits for the picture has them told first.
     """
-    seconds = seconds_to_wait(prefer)
+    seconds, house = seconds_to_wait(prefer), house_of(request)
 
     def hint() -> None:
         send_hints(admitted, house.services)
@@ -71,18 +71,18 @@ async def accepted(
     if not seconds:
         return answer(_document(admitted, house), 202, background=BackgroundTask(house.afterwards.do, hint))
     await house.afterwards.do(hint)
-    document, done = await _waited([job.id for job in admitted.jobs], house, caller, seconds, look)
+    document, done = await _waited(request, [job.id for job in admitted.jobs], caller, seconds, look)
     return answer(document, 200 if done else 202, {"Preference-Applied": f"wait={seconds}"})
 
 
-async def standing(house: House, caller: Caller, prefer: str | None, look: Callable[[], Document]) -> Response:
+async def standing(request: Request, caller: Caller, prefer: str | None, look: Callable[[], Document]) -> Response:
     """What `look` reads: at once, or, where the caller prefers to wait, as soon as it has ended."""
     document = await run_in_threadpool(look)
     seconds = seconds_to_wait(prefer)
     if not seconds or _ended(document):
         return answer(document, 200)
     jobs = [document] if isinstance(document, JobDocument) else document.jobs
-    document, _ = await _waited([job.job_id for job in jobs], house, caller, seconds, look)
+    document, _ = await _waited(request, [job.job_id for job in jobs], caller, seconds, look)
     return answer(document, 200, {"Preference-Applied": f"wait={seconds}"})
 
 
@@ -91,17 +91,23 @@ def _ended(document: Document) -> bool:
 
 
 async def _waited(
-    job_ids: Sequence[UUID], house: House, caller: Caller, seconds: int, look: Callable[[], Document]
+    request: Request, job_ids: Sequence[UUID], caller: Caller, seconds: int, look: Callable[[], Document]
 ) -> tuple[Document, bool]:
-    loop = asyncio.get_running_loop()
+    loop, house = asyncio.get_running_loop(), house_of(request)
     until = loop.time() + seconds
-    done = await house.room.wait(job_ids, seconds, caller.sees)
+    done = await unless(_gone(request), house.room.wait(job_ids, seconds, caller.sees))
     document = await run_in_threadpool(look)
     # The last member's end closes its batch a moment later.
     while done and document.status in _LIVE and loop.time() < until and not house.draining:
         await asyncio.sleep(LOOK_EVERY)
         document = await run_in_threadpool(look)
     return document, done and document.status not in _LIVE
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the caller has broken off; what may be left of its body is not kept."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _document(admitted: Admitted, house: House) -> Document:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
-from imagegen.api import batches, budgets, costs, erase, estimate, events, files, health, inputs, jobs, styles
+from imagegen.api import batches, budgets, costs, erase, estimate, events, files, health, inputs, jobs, metrics, styles
 from imagegen.api.access import House
 from imagegen.api.caching import Uncached
 from imagegen.api.docs import serve_docs
@@ -24,7 +24,7 @@ LOCKED = Setup()
 """Nobody gets in: there is nothing to check a token with."""
 ABOUT = (
     "Pictures bought once, never lost, and accounted for to the cent.\n\n"
-    "Routes under /api/images need a bearer token: `imagegen token --owner NAME` makes one for trials."
+    "Routes under /api/images, and /metrics, need a bearer token: `imagegen token --owner NAME` makes one for trials."
 )
 """What the API's description begins with."""
 EXPOSED = ["Location", "Retry-After", "Preference-Applied"]
@@ -44,10 +44,12 @@ def create_app(services: Callable[[], Services], setup: Setup = LOCKED) -> FastA
         await run_in_threadpool(house.close)
 
     app = FastAPI(
-        title="imagegen", version="1", description=ABOUT, docs_url=None, redoc_url=None, lifespan=living
+        title="imagegen", version="1", description=ABOUT, docs_url=None, redoc_url=None, lifespan=living,
+        # A redirect would name scheme and host as the request has them: behind a gateway, http:// and a token in clear.
+        redirect_slashes=False,
     )  # fmt: skip
     app.state.house = house
-    for part in (jobs, erase, batches, events, estimate, costs, budgets, styles, inputs, health, files):
+    for part in (jobs, erase, batches, events, estimate, costs, budgets, styles, inputs, health, metrics, files):
         app.include_router(part.router)
     app.include_router(inbound(services, setup.inbound), include_in_schema=False)
     answer_problems(app)

@@ -17,7 +17,8 @@ from imagegen.api.bodies import json_object
 from imagegen.api.openapi import BATCH_EXAMPLES, Page, RetryRequest, refuses, takes
 from imagegen.api.paging import KNOWN_QUERY, Listed
 from imagegen.api.tokens import Caller
-from imagegen.contracts import BatchDocument, BatchRequest, parse_as, parse_batch
+from imagegen.contracts import BatchDocument, BatchRequest, parse_batch
+from imagegen.parsing import parse_as
 from imagegen.records import Admitted, BatchFilter
 from imagegen.states import BatchStatus
 
@@ -42,7 +43,7 @@ async def generate_batch(
     admitted = await house.lanes.admit(admit, body)
     assert admitted.batch is not None
     batch_id = admitted.batch.id
-    return await accepted(admitted, house, caller, prefer, lambda: _stands(batch_id, house, None))
+    return await accepted(request, admitted, caller, prefer, lambda: _stands(batch_id, house, None))
 
 
 @router.get(
@@ -63,9 +64,11 @@ def list_batches(
 
 
 @router.get("/{batch_id}", response_model=None, responses={200: {"model": BatchDocument}, **refuses(404)})
-async def show_batch(batch_id: UUID, house: TheHouse, caller: TheCaller, prefer: Prefer = None) -> Response:
+async def show_batch(
+    batch_id: UUID, request: Request, house: TheHouse, caller: TheCaller, prefer: Prefer = None
+) -> Response:
     """One batch and its jobs as they stand, or, where the caller prefers to wait, as soon as it is closed."""
-    return await standing(house, caller, prefer, lambda: _stands(batch_id, house, caller))
+    return await standing(request, caller, prefer, lambda: _stands(batch_id, house, caller))
 
 
 @router.post(
@@ -86,15 +89,18 @@ def cancel_batch(batch_id: UUID, house: TheHouse, caller: TheCaller) -> Response
     responses={202: {"model": BatchDocument, "description": "Its failed members go on"},
                **refuses(400, 402, 404, 408, 409, 413, 415)},
 )  # fmt: skip
-async def retry_batch(batch_id: UUID, request: Request, house: TheHouse, caller: TheCaller) -> Response:
+async def retry_batch(
+    batch_id: UUID, request: Request, house: TheHouse, caller: TheCaller, key: IdempotencyKey = None
+) -> Response:
     """Goes on with the failed members, all or none of them."""
-    body = await json_object(request, optional=True)
+    body = with_key(await json_object(request, optional=True), key)
     return await run_in_threadpool(_retried, batch_id, body, house, caller)
 
 
 def _retried(batch_id: UUID, body: dict[str, Any], house: House, caller: Caller) -> Response:
     _stands(batch_id, house, caller)
-    batch, jobs = retrying.retry_batch(batch_id, house.services, parse_as(RetryRequest, body).buy)
+    asked = parse_as(RetryRequest, body)
+    batch, jobs = retrying.retry_batch(batch_id, house.services, asked.buy, asked.idempotency_key)
     return answer(house.services.links.batch(batch, jobs), 202)
 
 

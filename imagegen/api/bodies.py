@@ -19,6 +19,8 @@ MAX_JSON = 1024 * 1024
 """Bytes of a JSON body; pictures are stored first, and named in it."""
 FORM_ROOM = 64 * 1024
 """Bytes that a form may have around its picture."""
+MAX_DIGITS = 400
+"""Of a whole number in JSON: those that fit a float have fewer."""
 BODY_TOTAL = 60.0
 """Seconds for a body to arrive."""
 _UPLOAD = "Send less; store pictures with POST /api/images/inputs and name them."
@@ -33,7 +35,7 @@ async def json_object(request: Request, *, optional: bool = False) -> dict[str, 
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise _media_refused(f"{kind} is not JSON", "Send Content-Type: application/json.")
     try:
-        found = json.loads(body, parse_constant=_no_number, parse_float=_finite)
+        found = json.loads(body, parse_constant=_no_number, parse_float=_finite, parse_int=_short)
     except (ValueError, RecursionError) as error:
         reason = "is nested too deeply" if isinstance(error, RecursionError) else f"is no JSON ({error})"
         raise Refused(400, InvalidRequest.of("request", reason, "Send a JSON object in UTF-8.")) from None
@@ -119,6 +121,12 @@ def _media_refused(reason: str, remedy: str) -> Refused:
 
 def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
+
+
+def _short(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"{text[:20]}… is too large a number")
+    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -29,8 +29,8 @@ from imagegen.api.paging import known_query
 from imagegen.api.tokens import Caller
 from imagegen.budgets import checked_scope, document
 from imagegen.checks import check_text
-from imagegen.contracts import parse_as
 from imagegen.errors import Forbidden, NotFound
+from imagegen.parsing import parse_as
 
 router = APIRouter(prefix="/api/images/budgets", tags=["money"])
 

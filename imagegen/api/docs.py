@@ -26,6 +26,7 @@ pre {{ background: #f4f4f4; padding: .5rem; white-space: pre-wrap }}
 def serve_docs(app: FastAPI) -> None:
     """Adds the page."""
 
+    @app.head("/docs", include_in_schema=False)
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         return HTMLResponse(page(app.openapi()))

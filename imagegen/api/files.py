@@ -21,6 +21,7 @@ SIGNED = "private"
 """What came by a signed address is nobody else's, and no cache shared by several."""
 
 
+@router.head("/files/{key:path}")
 @router.get("/files/{key:path}")
 def file(key: str, house: TheHouse, expires: str = "", signature: str = "") -> Response:
     """A published picture, thumbnail or input. Originals and attempts are never served.

@@ -11,12 +11,14 @@ router = APIRouter(tags=["health"])
 _OBJECT = {"application/json": {"schema": {"type": "object"}}}
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
 def health() -> dict[str, str]:
     """Answers while the process lives; it asks no other part."""
     return {"status": "ok"}
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready", response_model=None,
     responses={200: {"description": "Every part answers", "content": _OBJECT},

@@ -17,7 +17,8 @@ from imagegen.api.bodies import json_object
 from imagegen.api.openapi import IMAGE_EXAMPLES, Page, RetryRequest, refuses, takes
 from imagegen.api.paging import KNOWN_QUERY, Listed
 from imagegen.api.tokens import Caller
-from imagegen.contracts import ImageRequest, JobDocument, parse_as, parse_request
+from imagegen.contracts import ImageRequest, JobDocument, parse_request
+from imagegen.parsing import parse_as
 from imagegen.records import Admitted, JobFilter
 from imagegen.states import Status
 
@@ -41,7 +42,7 @@ async def generate(
 
     admitted = await house.lanes.admit(admit, body)
     job_id = admitted.jobs[0].id
-    return await accepted(admitted, house, caller, prefer, lambda: _stands(job_id, house, None))
+    return await accepted(request, admitted, caller, prefer, lambda: _stands(job_id, house, None))
 
 
 @router.get(
@@ -62,9 +63,9 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id}", response_model=None, responses={200: {"model": JobDocument}, **refuses(404)})
-async def show(job_id: UUID, house: TheHouse, caller: TheCaller, prefer: Prefer = None) -> Response:
+async def show(job_id: UUID, request: Request, house: TheHouse, caller: TheCaller, prefer: Prefer = None) -> Response:
     """One job as it stands, or, where the caller prefers to wait, as soon as it has ended."""
-    return await standing(house, caller, prefer, lambda: _stands(job_id, house, caller))
+    return await standing(request, caller, prefer, lambda: _stands(job_id, house, caller))
 
 
 @router.post(
@@ -87,17 +88,19 @@ def cancel(job_id: UUID, house: TheHouse, caller: TheCaller) -> Response:
     responses={202: {"model": JobDocument, "description": "It goes on"},
                **refuses(400, 402, 404, 408, 409, 413, 415)},
 )  # fmt: skip
-async def retry(job_id: UUID, request: Request, house: TheHouse, caller: TheCaller) -> Response:
+async def retry(
+    job_id: UUID, request: Request, house: TheHouse, caller: TheCaller, key: IdempotencyKey = None
+) -> Response:
     """Goes on with a failed job at the stage that failed; what was paid is not bought again without `buy`."""
-    body = await json_object(request, optional=True)
+    body = with_key(await json_object(request, optional=True), key)
     return await run_in_threadpool(_retried, job_id, body, house, caller)
 
 
 def _retried(job_id: UUID, body: dict[str, Any], house: House, caller: Caller) -> Response:
     services = house.services
     services.jobs.get(job_id, owner=caller.sees)
-    buy = parse_as(RetryRequest, body).buy
-    return answer(services.links.job(retrying.retry(job_id, services, buy)), 202)
+    asked = parse_as(RetryRequest, body)
+    return answer(services.links.job(retrying.retry(job_id, services, asked.buy, asked.idempotency_key)), 202)
 
 
 def _stands(job_id: UUID, house: House, caller: Caller | None) -> JobDocument:

@@ -63,6 +63,14 @@ BUDGET_EXAMPLES = {
         "value": {"scope": "owner:shop", "period": "day", "limit": 12.5, "hard": False},
     },
 }
+METRICS_EXAMPLE = """\
+# HELP imagegen_alert_active Alerts that stand.
+# TYPE imagegen_alert_active gauge
+imagegen_alert_active{kind="budget"} 1.0
+# HELP imagegen_spend_dollars US dollars by what became of each paid call.
+# TYPE imagegen_spend_dollars gauge
+imagegen_spend_dollars{emulated="false",kind="settle",model="gemini-3-pro-image",provider="gemini"} 12.06
+"""
 REFUSALS = {
     400: "Malformed JSON, or a body that broke off",
     401: "No token that holds",
@@ -81,9 +89,13 @@ EVERYWHERE = {401, 422, 429, 503}
 
 
 class RetryRequest(Wire):
-    """How a failed job goes on. `buy`: pay once more where its picture was, or may have been, charged and is lost."""
+    """How a failed job goes on. `buy`: pay once more where its picture was, or may have been, charged and is lost.
+
+    `idempotencyKey`: sent again under it, nothing goes on a second time by it, however the job or batch stands.
+    """
 
     buy: bool = False
+    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
 
 
 class BudgetRequest(Wire):

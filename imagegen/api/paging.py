@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
@@ -34,15 +35,21 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(in_c
 
 
 def known_query(*names: str) -> Callable[[Request], None]:
-    """A dependency that refuses any other query parameter: a misspelt filter must not show everything."""
+    """A dependency that refuses any other query parameter, and the same one twice: a misspelt filter must not show
+    everything, and no filter be passed over."""
 
     def check(request: Request) -> None:
-        unknown = sorted(set(request.query_params) - {*names})
-        if unknown:
-            told = ", ".join(sorted(names))
-            problems: list[Problem] = [
-                {"field": name, "reason": "is no parameter of this list", "remedy": f"Send {told}."} for name in unknown
-            ]
+        given = Counter(name for name, _ in request.query_params.multi_items())
+        told = ", ".join(sorted(names))
+        problems: list[Problem] = [
+            {"field": name, "reason": "is no parameter of this list", "remedy": f"Send {told}."}
+            for name in sorted(set(given) - {*names})
+        ]
+        problems += [
+            {"field": name, "reason": f"is given {given[name]} times", "remedy": "Send it once."}
+            for name in names if given[name] > 1
+        ]  # fmt: skip
+        if problems:
             raise InvalidRequest.from_problems(problems)
 
     return check

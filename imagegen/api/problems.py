@@ -30,7 +30,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from imagegen.api.tokens import Caller
-from imagegen.contracts import problem_of
+from imagegen.budgets import discreet
 from imagegen.errors import (
     BudgetExceeded,
     Conflict,
@@ -47,6 +47,7 @@ from imagegen.errors import (
     TooManyRequests,
     Unauthenticated,
 )
+from imagegen.parsing import problem_of
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,6 @@ STATUS: dict[type[ImagegenError], int] = {
 _PARTS = (PartUnavailable, StorageError)
 """Where one has a cause, it names hosts, users and folders of ours: for the log alone."""
 _TOLD = (PurchaseNeeded, QuotaExhausted)
-_SHARED = ("scope", "period", "requested")
 _IDS = {"job_id": "jobId", "batch_id": "batchId"}
 
 
@@ -146,11 +146,9 @@ def problem(
 
 def _refusal(error: BudgetExceeded, caller: Caller | None) -> tuple[dict[str, Any], str]:
     """What this caller is told of a budget without room: of one that it shares, not what others have committed."""
-    scope = str(error.details.get("scope"))
-    if caller is not None and caller.reads_budget(scope):
-        return dict(error.details), error.message
-    told = {name: error.details[name] for name in _SHARED if name in error.details}
-    return told, f"the budget {scope} ({told.get('period')}) has no room for it"
+    whole = caller is not None and caller.reads_budget(str(error.details.get("scope")))
+    told = error if whole else discreet(error, "")
+    return dict(told.details), told.message
 
 
 def _headers(error: ImagegenError, status: int) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 RENEWED = "an hour is over: connect again"
+EXPIRED = "the token has expired: connect again with another"
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,11 @@ class Start:
 
 @dataclass
 class Following:
-    """What one caller is told, chunk by chunk."""
+    """What one caller is told, chunk by chunk, for `holds` seconds at most: then its token holds no longer."""
 
     listener: Listener
     start: Start
+    holds: float = math.inf
     _place: Place = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,7 +57,7 @@ class Following:
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The stream's bytes. It ends by itself; where it does not end with what was followed, a comment says why."""
-        until = asyncio.get_running_loop().time() + STREAM_LIFE
+        until = asyncio.get_running_loop().time() + min(STREAM_LIFE, self.holds)
         yield opening(self._mark)
         if self.start.snapshot is not None:
             yield self.start.snapshot
@@ -63,13 +66,14 @@ class Following:
         if self.start.ended:
             return
         if self.start.page is not None:
-            async for chunk in self._pages(self.start.page):
+            async for chunk in self._pages(self.start.page, until):
                 yield chunk
         async for chunk in self._live(until):
             yield chunk
 
-    async def _pages(self, read: Callable[[Place], Sequence[Told]]) -> AsyncIterator[bytes]:
-        while self.listener.over is None:
+    async def _pages(self, read: Callable[[Place], Sequence[Told]], until: float) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        while self.listener.over is None and loop.time() < until:
             try:
                 page = await run_in_threadpool(read, self._place)
             except PartUnavailable as error:
@@ -99,7 +103,7 @@ class Following:
                 return
             else:
                 yield HEARTBEAT
-        yield comment(RENEWED)
+        yield comment(EXPIRED if self.holds < STREAM_LIFE else RENEWED)
 
     def _said(self, message: Message) -> tuple[bytes, bool]:
         """The bytes for this message, none where the reader knows it, and whether it is the last."""

@@ -11,6 +11,7 @@ nobody's.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ MAX_TOKEN = 8 * 1024
 """Characters of a token; more is no token of anybody's."""
 MAX_OWNER = 120
 """Characters of an owner's name, as requests take them."""
+LATEST = 1e15
+"""An `exp` as late as this is as good as any later one, and can still be reckoned with."""
 KEYS_LIFE, KEYS_PAUSE = 300.0, 30.0
 """Seconds that published keys serve before they are read again; and, for an unknown `kid` or after a failure, at
 least between two readings."""
@@ -42,10 +45,14 @@ KEYS_TOTAL, KEYS_BYTES = 5.0, 256 * 1024
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever sent a request: its owner name, and whether it acts for every owner."""
+    """Whoever sent a request: its owner name, whether it acts for every owner, and until when its token holds.
+
+    `expires`: Unix seconds; it is no part of who the caller is.
+    """
 
     owner: str
     service: bool = False
+    expires: float = field(default=math.inf, compare=False)
 
     @property
     def sees(self) -> str | None:
@@ -99,7 +106,7 @@ class Tokens:
         owner = claims["sub"]
         if not isinstance(owner, str) or not 1 <= len(owner) <= MAX_OWNER or not _plain(owner):
             raise Unauthenticated(f"the token's sub is no owner name of 1 to {MAX_OWNER} characters")
-        return Caller(owner, service=claims.get("role") == "service")
+        return Caller(owner, service=claims.get("role") == "service", expires=float(min(claims["exp"], LATEST)))
 
     def _proved(self, token: str) -> dict[str, Any]:
         """Its claims; where its signature does not hold, the secret's file may have another secret by then."""

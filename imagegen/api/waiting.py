@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from fastapi.concurrency import run_in_threadpool
@@ -89,6 +90,18 @@ class WaitingRoom:
             waiter.open -= ended
             if not waiter.open:
                 waiter.done.set()
+
+
+async def unless(given_up: Coroutine[Any, Any, None], waiting: Coroutine[Any, Any, bool]) -> bool:
+    """What the wait comes to; False as soon as it is given up. Neither of them goes on afterwards."""
+    tasks = asyncio.create_task(given_up), asyncio.create_task(waiting)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[1].done() and tasks[1].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Afterwards:

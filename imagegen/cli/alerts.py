@@ -16,7 +16,10 @@ from imagegen.records import Alert
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @click.pass_context
 def alerts(ctx: click.Context, as_json: bool) -> None:
-    """Show the alerts that are raised: budgets, balances, prices, spending, waiting and failures."""
+    """Show the alerts that are raised.
+
+    They tell of budgets, balances, prices, spending, waiting and failures.
+    """
     found = services_of(ctx).alerts.list()
     if as_json:
         emit({"items": [alert_document(one) for one in found], "nextCursor": None})

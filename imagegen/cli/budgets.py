@@ -21,11 +21,15 @@ def _emulated(ctx: click.Context) -> str:
     return " (emulated money)" if services_of(ctx).emulated else ""
 
 
+def _span(period: str) -> str:
+    return "in total" if period == "total" else f"per {period}"
+
+
 @click.group(invoke_without_command=True)
 @as_json
 @click.pass_context
 def budgets(ctx: click.Context, as_json: bool) -> None:
-    """What may be committed per day, month or in total, and what is: limit, committed, remaining, with a bar.
+    """Show budgets: limit, committed, remaining, and a bar.
 
     Committed is what was paid, wasted or perhaps charged, and what live jobs have reserved. Days and months are UTC.
     A hard budget refuses what it has no room for; a soft one only raises alerts.
@@ -59,7 +63,7 @@ def set_budget(ctx: click.Context, scope: str, limit: str, period: str, soft: bo
         return
     kind = "hard" if budget.hard else "soft"
     click.echo(
-        f"{budget.scope}: {dollars(budget.amount)} per {budget.period}, {kind}{_emulated(ctx)}; "
+        f"{budget.scope}: {dollars(budget.amount)} {_span(budget.period)}, {kind}{_emulated(ctx)}; "
         f"{dollars(budget.committed)} committed, {dollars(budget.remaining)} remaining"
     )
 
@@ -74,7 +78,7 @@ def remove_budget(ctx: click.Context, scope: str, period: str | None, as_json: b
     name = checked_scope(scope)
     removed = services_of(ctx).budgets.remove(name, period)
     if not removed:
-        of_period = f" per {period}" if period else ""
+        of_period = f" {_span(period)}" if period else ""
         raise NotFound(f"{name} has no budget{of_period}{_emulated(ctx)}; `imagegen budgets` lists them")
     if as_json:
         emit({"scope": name, "removed": removed})

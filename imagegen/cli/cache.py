@@ -22,7 +22,7 @@ _UNITS = ("bytes", "kB", "MB", "GB")
 @as_json
 @click.pass_context
 def cache(ctx: click.Context, as_json: bool) -> None:
-    """What the result cache holds, how many jobs it answered, and what their pictures would have cost."""
+    """Show what the result cache holds, answered and saved."""
     if ctx.invoked_subcommand is not None:
         return
     services = services_of(ctx)
@@ -41,9 +41,10 @@ def cache(ctx: click.Context, as_json: bool) -> None:
 @as_json
 @click.pass_context
 def purge(ctx: click.Context, older_than: str | None, model: str | None, as_json: bool) -> None:
-    """Take pictures out of the cache: the next job for one of them buys it anew.
+    """Take pictures out of the cache.
 
-    Published pictures, and the originals in the object store, stay where they are.
+    The next job for one of them buys it anew. Published pictures, and the originals in the object store, stay where
+    they are.
     """
     services = services_of(ctx)
     if model is not None and model not in services.catalog.models:

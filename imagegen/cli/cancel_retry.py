@@ -26,10 +26,11 @@ _FAILED = (Status.FAILED,)
 @choosing(_LIVE)
 @click.pass_context
 def cancel_jobs(ctx: click.Context, /, ids: tuple[UUID, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
-    """Cancel jobs at whatever stage they are, by id of job or batch, or by filter; says what was charged.
+    """Cancel jobs at whatever stage they are; says what was charged.
 
-    A job whose paid call is under way ends when its answer has come. A picture that was charged is kept: the next
-    request for the same gets it for nothing. Exit 1 if any could not be cancelled.
+    Name jobs and batches by their ids, or give filters. A job whose paid call is under way ends when its answer has
+    come. A picture that was charged is kept: the next request for the same gets it for nothing. Exit 1 if any could not
+    be cancelled.
     """
     services = services_of(ctx)
     jobs = chosen(services, ids, given, _LIVE)
@@ -51,15 +52,15 @@ def cancel_jobs(ctx: click.Context, /, ids: tuple[UUID, ...], dry_run: bool, as_
 def retry_jobs(
     ctx: click.Context, /, ids: tuple[UUID, ...], dry_run: bool, as_json: bool, buy: bool, **given: Any
 ) -> None:
-    """Go on with failed jobs at the stage that failed, by id of job or batch, or by filter.
+    """Go on with failed jobs at the stage that failed.
 
-    What was paid is not bought again; what would have to be is left alone without --buy. Of a batch its failed members
-    alone go on. Exit 1 if any could not go on.
+    Name jobs and batches by their ids, or give filters. What was paid is not bought again; what would have to be is
+    left alone without --buy. Of a batch its failed members alone go on. Exit 1 if any could not go on.
     """
     services = services_of(ctx)
     jobs = chosen(services, ids, given, _FAILED)
     if dry_run:
-        print_forecast((_retrying(job, services) for job in jobs), as_json)
+        print_forecast((_retrying(job, services, buy) for job in jobs), as_json)
         return
 
     def act(job: Job) -> Job:
@@ -100,10 +101,10 @@ def _cancelling(job: Job) -> Forecast:
     return Forecast(job=job, dollars=price, would=would)
 
 
-def _retrying(job: Job, services: Services) -> Forecast:
+def _retrying(job: Job, services: Services, buy: bool) -> Forecast:
     plan = retrying().plan_of(job, services)
     if plan.buys:
-        would = "buy again, with --buy alone"
+        would = "buy again" if buy else "be left alone: only --buy buys it again"
     elif plan.refusal is not None:
         would = f"be left alone: it is {job.status}"
     else:

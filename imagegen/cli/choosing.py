@@ -11,9 +11,9 @@ from uuid import UUID
 
 import click
 
-from imagegen.cli.options import moment, moment_before
+from imagegen.cli.options import code_of_failure, moment, moment_before
 from imagegen.cli.output import columns, dollars, emit, label
-from imagegen.errors import BY_CODE, InvalidRequest, NotFound
+from imagegen.errors import InvalidRequest, NotFound
 from imagegen.jobs import Job
 from imagegen.ports import Services
 from imagegen.records import JobFilter
@@ -44,7 +44,7 @@ def choosing(statuses: Sequence[Status]) -> Callable[[Command], Command]:
     added = [
         click.argument("ids", type=click.UUID, nargs=-1, metavar="[ID]..."),
         click.option("--status", type=click.Choice([one.value for one in statuses])),
-        click.option("--code", type=click.Choice(sorted(BY_CODE)), help="Error code of failed jobs."),
+        code_of_failure,
         click.option("--provider", type=click.Choice(PROVIDERS)),
         click.option("--project", help="Project id."),
         click.option("--owner", help="Owner."),

@@ -29,11 +29,11 @@ def settings_here() -> Settings:
     return Settings.load(os.environ, Path.cwd())
 
 
-def join_running() -> Settings:
+def join_running(otherwise: str = "start one with `imagegen up`, or set IMAGEGEN_DATABASE_URL") -> Settings:
     """The settings, completed by the running `up` of IMAGEGEN_HOME where no database is configured.
 
     Its addresses go into this process's environment, where the worker application reads its settings.
-    Raises `PartUnavailable` naming the folder where none answers.
+    Raises `PartUnavailable` naming the folder where none answers, and what to do `otherwise`.
     """
     settings = settings_here()
     if not settings.database_embedded:
@@ -41,8 +41,7 @@ def join_running() -> Settings:
     instance = find_instance(settings.home)
     if instance is None:
         raise PartUnavailable(
-            f"no running imagegen in {settings.home}: start one with `imagegen up`, name its folder with "
-            "IMAGEGEN_HOME, or set IMAGEGEN_DATABASE_URL",
+            f"no running imagegen in {settings.home}: name its folder with IMAGEGEN_HOME, {otherwise}",
             {"part": "imagegen", "folder": str(settings.home)},
         )
     os.environ.update(instance.env)

@@ -10,19 +10,22 @@ from typing import Any
 
 import click
 from rich.bar import Bar
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from imagegen.cli.context import services_of
 from imagegen.cli.options import moment, moment_before
-from imagegen.cli.output import dollars, emit
+from imagegen.cli.output import dollars, emit, shown
 from imagegen.costs import GROUPS, METADATA, hit_rate, report, total
 from imagegen.errors import InvalidRequest
 from imagegen.records import CostFilter, CostRow
 
-BAR = 24
-"""Characters of the longest bar."""
+BAR, SHORTEST_BAR = 24, 6
+"""Characters of the longest bar; with less room than the second there are none."""
+SHORTEST_NAME = 12
+"""Characters at which names are folded at the narrowest; a terminal that is narrower still wraps the lines."""
 
 _MONEY = ("actual", "waste", "uncertain", "saved")
 
@@ -49,10 +52,10 @@ def costs(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Tell what jobs cost, group by group, the dearest first (days in their order).
+    """Tell what jobs cost, group by group.
 
-    ACTUAL was paid for pictures, WASTE for nothing, UNCERTAIN may have been charged; SAVED is the price of the
-    pictures that came from the cache. US dollars.
+    The dearest group comes first; days come in their order. ACTUAL was paid for pictures, WASTE for nothing, UNCERTAIN
+    may have been charged; SAVED is the price of the pictures that came from the cache. US dollars.
     """
     if as_json and as_csv:
         raise InvalidRequest.of("--csv", "is given together with --json", "Choose one of the two.")
@@ -84,17 +87,28 @@ def _print_table(group: str, rows: Sequence[CostRow], emulated: bool) -> None:
     if not rows:
         click.echo("no such jobs" if emulated else "no such jobs; those of the emulator are told with --emulated")
         return
-    table = Table(box=None, pad_edge=False, show_footer=True, title="emulated: no real money" if emulated else None)
-    whole = total(rows)
-    table.add_column(group.upper(), footer="TOTAL", no_wrap=True)
-    for name, footer in zip(("JOBS", "HITS", "HIT RATE", *map(str.upper, _MONEY)), _figures(whole), strict=True):
-        table.add_column(name, justify="right", footer=footer, no_wrap=True)
-    table.add_column("", min_width=BAR)
-    most = max(map(_spent, rows))
-    for row in rows:
-        key = Text("-" if row.key is None else row.key)
-        table.add_row(key, *_figures(row), Bar(most or 1.0, 0, _spent(row), width=BAR))
-    Console(file=sys.stdout).print(table)
+    console = Console(file=sys.stdout)
+    title = "emulated: no real money" if emulated else None
+    table = Table(box=None, pad_edge=False, show_footer=True, title=title, title_justify="left")
+    headings = [group.upper(), "JOBS", "HITS", "HIT RATE", *map(str.upper, _MONEY)]
+    body = [["-" if row.key is None else shown(row.key), *_figures(row)] for row in rows]
+    footers = ["TOTAL", *_figures(total(rows))]
+    widths = [max(map(cell_len, column)) for column in zip(headings, *body, footers, strict=True)]
+    table.add_column(headings[0], footer=footers[0], overflow="fold")
+    for name, footer, width in list(zip(headings, footers, widths, strict=True))[1:]:
+        # A figure that is cut off is a wrong figure: a narrow terminal folds the names.
+        table.add_column(name, justify="right", footer=footer, no_wrap=True, min_width=width)
+    text = sum(widths) + 2 * len(widths)
+    least = text - widths[0] + min(widths[0], SHORTEST_NAME)
+    console.width = max(console.width, least) if console.is_terminal else text + BAR
+    bar = min(BAR, console.width - text)
+    if bar >= SHORTEST_BAR:
+        table.add_column("", width=bar)
+    most = max(map(_spent, rows)) or 1.0
+    for row, cells in zip(rows, body, strict=True):
+        bars = [Bar(most, 0, _spent(row), width=bar)] if bar >= SHORTEST_BAR else []
+        table.add_row(*map(Text, cells), *bars)
+    console.print(table)
 
 
 def _figures(row: CostRow) -> list[str]:

@@ -28,7 +28,10 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON documen
 def deliveries(
     ctx: click.Context, status: str | None, owner: str | None, limit: int, cursor: str | None, as_json: bool
 ) -> None:
-    """Webhooks and tasks that tell callers of an end, newest first, with every attempt."""
+    """List the webhooks and tasks that tell callers of an end.
+
+    The newest come first, each with its last attempt; --json has every attempt.
+    """
     if ctx.invoked_subcommand is not None:
         return
     where = DeliveryFilter(state=State(status) if status else None, owner=owner)
@@ -47,7 +50,10 @@ def deliveries(
 @as_json
 @click.pass_context
 def redeliver(ctx: click.Context, delivery_id: UUID, as_json: bool) -> None:
-    """Tell of it once more, under the same event id, however it ended before."""
+    """Tell of it once more, however it ended before.
+
+    The event id stays the same.
+    """
     services = services_of(ctx)
     again = services.deliveries.redeliver(delivery_id, at=services.clock.now())
     if as_json:

@@ -51,7 +51,10 @@ class Books:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @click.pass_context
 def demo(ctx: click.Context, as_json: bool) -> None:
-    """Make four characters with the emulator: no account, no money, nothing left running."""
+    """Make four characters with the emulator: no account, no money.
+
+    Nothing is left running.
+    """
     home = settings_here().home / "demo"
     worker_app()
     _say(as_json, f"starting Redis, PostgreSQL, the provider emulator and the workers in {home}")

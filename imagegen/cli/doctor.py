@@ -17,7 +17,9 @@ from imagegen.cli.output import DONE, FAILED, columns, emit
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @click.pass_context
 def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
-    """Prove the books: exit 0 when they balance, 1 with a table of findings when they do not.
+    """Prove that ledger, jobs, budgets and stored objects agree.
+
+    Exit 0 when the books balance, 1 with a table of findings when they do not.
 
     Nothing is changed without --repair, and a running system may be examined. After a repair the exit code is that of
     what is left.

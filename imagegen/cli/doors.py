@@ -116,7 +116,7 @@ def door_of(ctx: click.Context) -> Door:
     except NoWorkerApp:
         settings = settings_here()
     if settings.broker_url is None and settings.redis_url is None:
-        settings = join_running()
+        settings = join_running("or set IMAGEGEN_BROKER_URL or IMAGEGEN_REDIS_URL to what its workers read")
     backend = settings.result_backend if settings.redis_url else None
     client = Client.celery(settings.broker, backend, settings.namespace)
     ctx.call_on_close(client.close)

@@ -39,7 +39,10 @@ def emulator(
     limits: tuple[str, ...],
     allow_hosts: tuple[str, ...],
 ) -> None:
-    """Serve every provider's API with real pictures, exact books and scripted faults."""
+    """Serve every provider's API, for trials and tests.
+
+    With real pictures, exact books and scripted faults.
+    """
     try:
         money = Decimal(funds)
     except InvalidOperation:

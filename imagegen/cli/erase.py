@@ -22,10 +22,11 @@ _SPELLING = "Write job:ID or owner:NAME."
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @click.pass_context
 def erase(ctx: click.Context, scope: str, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Erase prompts, references and pictures of an ended job, or all that an owner has, for good.
+    """Erase the content of an ended job, or of an owner, for good.
 
-    Ids, times, costs, providers and models stay: the books do not change. Live jobs of an owner are cancelled; what is
-    still under way is erased when it ends. Budgets and pauses of the owner stay.
+    Prompts, references and pictures go. Ids, times, costs, providers and models stay: the books do not change. Live
+    jobs of an owner are cancelled; what is still under way is erased when it ends. Budgets and pauses of the owner
+    stay.
     """
     wanted = _scope(scope)
     services = services_of(ctx)

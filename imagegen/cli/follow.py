@@ -66,7 +66,9 @@ class Lines:
             fresh = [event for event in door.history(job.job_id) if event.id > last]
             news += [(event, label(job)) for event in fresh]
             self._seen[job.job_id] = mark, max([last, *(event.id for event in fresh)])
-        for line in move_lines(news):
+        # A batch that was refused before it was written has no jobs.
+        width = max((len(label(job)) for job in jobs_of(document)), default=0)
+        for line in move_lines(news, width):
             click.echo(line, err=self._err)
 
 
@@ -172,9 +174,12 @@ def has_ended(document: Document) -> bool:
     return document.status in TERMINAL
 
 
-def move_lines(news: Sequence[tuple[Event, str]]) -> list[str]:
-    """Each move with its job's name, oldest first: `09:30:00.123  Marisol Tern  generating  submit: intent` (UTC)."""
-    width = max((len(name) for _, name in news), default=0)
+def move_lines(news: Sequence[tuple[Event, str]], width: int = 0) -> list[str]:
+    """Each move with its job's name, oldest first: `09:30:00.123  Marisol Tern  generating  submit: intent` (UTC).
+
+    `width`: of the names' column at least, so that lines of several calls stand below each other.
+    """
+    width = max([width, *(len(name) for _, name in news)])
     return [
         f"{_clock(event.at)}  {name:<{width}}  {event.status:<10}  {event.move}: {event.cause}"
         for event, name in sorted(news, key=lambda pair: pair[0].id)
@@ -199,5 +204,5 @@ def _note(job: JobDocument) -> str:
         return job.error.code
     if job.waiting_for is not None:
         until = job.waiting_for.until
-        return job.waiting_for.reason + (f" until {datetime.fromisoformat(until):%H:%M:%S}" if until else "")
+        return job.waiting_for.reason + (f" until {datetime.fromisoformat(until):%H:%M:%S} UTC" if until else "")
     return dollars(job.cost.actual) if job.cost.actual is not None else str(job.model or "")

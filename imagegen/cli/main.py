@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -37,7 +37,16 @@ class Commands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Asked for here, because an option that does not parse leaves nothing else to ask.
         ctx.meta[_JSON] = "--json" in args
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            self._refuse(ctx, error)
+
+    def _refuse(self, ctx: click.Context, error: click.UsageError) -> NoReturn:
+        emit_error(_as_ours(error), ctx.meta[_JSON])
+        ctx.exit(USAGE)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -48,8 +57,7 @@ class Commands(click.Group):
         except click.UsageError as error:
             if isinstance(error, click.exceptions.NoArgsIsHelpError):
                 raise
-            emit_error(_as_ours(error), ctx.meta[_JSON])
-            ctx.exit(USAGE)
+            self._refuse(ctx, error)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
 
@@ -63,6 +71,8 @@ def _as_ours(error: click.UsageError) -> InvalidRequest:
     elif isinstance(error, click.NoSuchOption | click.BadOptionUsage):
         field, reason = error.option_name, error.message
     path = error.ctx.command_path if error.ctx else "imagegen"
+    # Below `celery` the path lacks Celery's own options, and its command is the same as ours.
+    path = path[max(0, path.find("imagegen")) :]
     return InvalidRequest.of(field, reason.rstrip("."), f"See {path} --help.")
 
 

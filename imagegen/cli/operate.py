@@ -17,7 +17,10 @@ from imagegen.errors import InvalidRequest
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def config(as_json: bool) -> None:
-    """Print each setting, its value (secrets masked) and where it comes from."""
+    """Print each setting, its value and where it comes from.
+
+    Secrets are masked.
+    """
     rows = settings_here().describe()
     if as_json:
         emit({"items": [row._asdict() for row in rows], "nextCursor": None})

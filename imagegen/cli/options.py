@@ -12,7 +12,7 @@ import click
 import yaml
 
 from imagegen.contracts import Format, JobType, Priority, rfc3339
-from imagegen.errors import InvalidRequest
+from imagegen.errors import BY_CODE, InvalidRequest
 from imagegen.inputs import Kind, kind_of
 from imagegen.settings_values import PROVIDERS, BadValue, parse_duration
 
@@ -54,6 +54,14 @@ def pair(text: str) -> tuple[str, Any]:
         return key, value
 
 
+code_of_failure = click.option(
+    "--code",
+    type=click.Choice(sorted(BY_CODE)),
+    # All of them in a line of its own would be wider than any terminal.
+    metavar="CODE",
+    help="Error code of failed jobs, such as TEMPORARY; see docs/errors.md.",
+)
+
 _CHOICE = click.Choice
 # In the order of the contract; `help` shows them like this.
 REQUEST_OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -71,7 +79,11 @@ REQUEST_OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--model", "model", {"help": "Model; see `imagegen providers`."}),
     ("--provider", "provider", {"type": _CHOICE(PROVIDERS), "help": "Provider to buy from."}),
     ("--seed", "seed", {"type": int, "help": "For models that take one."}),
-    ("--reference", "referenceImages", {"multiple": True, "help": "URL, s3://, job:ID or local file; repeatable."}),
+    (
+        "--reference",
+        "referenceImages",
+        {"multiple": True, "help": "URL, s3://, job:ID, input:SHA256 or local file; repeatable."},
+    ),
     ("--source-image", "sourceImage", {"help": "Picture to edit (inpaint)."}),
     ("--mask", "mask", {"help": "What to change in it (inpaint)."}),
     ("--priority", "priority", {"type": _CHOICE([one.value for one in Priority]), "help": "Default: normal."}),
@@ -133,7 +145,8 @@ def load_data(path: Path, field: str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest.of(field, f"cannot read {path} ({error})", "Name a readable text file.") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidRequest.of(field, f"cannot read {path} ({why})", "Name a readable text file.") from error
     return parse_data(text, field, str(path))
 
 

@@ -158,8 +158,14 @@ def counted(count: int, name: str) -> str:
     return f"{count} {name}{'' if count == 1 else 's'}"
 
 
+def shown(text: str) -> str:
+    """What its owner named, for a terminal: characters that would steer it are written out."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
 def columns(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
     """Aligned columns, the first row a heading; the columns in `right` are set to the right."""
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

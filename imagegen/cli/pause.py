@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from imagegen.cli.context import services_of
 from imagegen.cli.output import columns, emit
-from imagegen.contracts import Name
+from imagegen.contracts import Name, rfc3339
 from imagegen.errors import InvalidRequest
 from imagegen.records import Pause
 from imagegen.settings_values import PROVIDERS
@@ -26,10 +26,10 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON documen
 @as_json
 @click.pass_context
 def pause(ctx: click.Context, scope: str | None, reason: str | None, list_all: bool, as_json: bool) -> None:
-    """Begin no new paid call: of all jobs, of a provider's or of an owner's. Kept in the database until resumed.
+    """Begin no new paid call of anybody, a provider or an owner.
 
-    Jobs are accepted and wait; pictures that were bought or ordered before are still collected. Pausing again keeps
-    the new reason.
+    Kept in the database until resumed. Jobs are accepted and wait; pictures that were bought or ordered before are
+    still collected. Pausing again keeps the new reason.
     """
     if list_all:
         if scope is not None or reason is not None:
@@ -51,7 +51,10 @@ def pause(ctx: click.Context, scope: str | None, reason: str | None, list_all: b
 @as_json
 @click.pass_context
 def resume(ctx: click.Context, scope: str, as_json: bool) -> None:
-    """End a pause; jobs that waited for it alone go on at once. What is not paused stays as it is (exit 0)."""
+    """End a pause.
+
+    Jobs that waited for it alone go on at once. What is not paused stays as it is (exit 0).
+    """
     name, services = checked_scope(scope), services_of(ctx)
     woken = services.pauses.resume(name, at=services.clock.now())
     if as_json:
@@ -82,7 +85,7 @@ _SCOPES = "Use all, provider:NAME or owner:NAME."
 
 def pause_document(one: Pause) -> dict[str, Any]:
     """`{scope, reason, pausedAt}`; the reason is null where none was given."""
-    return {"scope": one.scope, "reason": one.reason or None, "pausedAt": one.paused_at.isoformat()}
+    return {"scope": one.scope, "reason": one.reason or None, "pausedAt": rfc3339(one.paused_at)}
 
 
 def _print_all(ctx: click.Context, as_json: bool) -> None:

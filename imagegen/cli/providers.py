@@ -32,7 +32,10 @@ which = click.option("--operation", type=click.Choice(OPERATIONS), help="One cir
 @as_json
 @click.pass_context
 def providers(ctx: click.Context, credit: bool, as_json: bool) -> None:
-    """Show every provider: configured or not, its address, models, prices and breaker; or move its breaker by hand."""
+    """Show every provider: address, models, prices, circuits.
+
+    Each has a circuit breaker for paid calls and one for polls, which `open` and `reset` move by hand.
+    """
     if ctx.invoked_subcommand is not None:
         if credit:
             raise InvalidRequest.of("--credit", "belongs to the listing", f"Leave out `{ctx.invoked_subcommand}`.")
@@ -57,7 +60,10 @@ def providers(ctx: click.Context, credit: bool, as_json: bool) -> None:
 @as_json
 @click.pass_context
 def open_breaker(ctx: click.Context, name: str, operation: str | None, as_json: bool) -> None:
-    """Open NAME's circuit breakers by hand, as if it had failed too often: its jobs wait until a probe succeeds."""
+    """Open NAME's circuit breakers, as if it had failed too often.
+
+    Its jobs wait until a probe succeeds.
+    """
     _tell(ctx, open_circuits(services_of(ctx), name, operation), as_json)
 
 
@@ -128,6 +134,7 @@ def _model(offer: Offer, catalog: Catalog, today: date) -> dict[str, Any]:
         "prices": {tier: float(row.amount) if row else None for tier, row in rows.items()},
         "confirmed": all(row.confirmed for row in rows.values() if row),
         "endOfLife": end.date.isoformat() if end else None,
+        "ended": offer.dead(today),
         "replacement": end.replacement if end else None,
     }
 
@@ -167,7 +174,9 @@ def _print(item: dict[str, Any]) -> None:
             "  " + model["model"],
             "  ".join(f"{tier} {dollars(price)}" for tier, price in model["prices"].items())
             + ("" if model["confirmed"] else " (unconfirmed)"),
-            f"ends {model['endOfLife']}, move to {model['replacement']}" if model["endOfLife"] else "",
+            f"{'ended' if model['ended'] else 'ends'} {model['endOfLife']}, move to {model['replacement']}"
+            if model["endOfLife"]
+            else "",
         )
         for model in item["models"]
     ]

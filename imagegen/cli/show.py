@@ -11,10 +11,10 @@ import click
 from imagegen.cli.context import services_of
 from imagegen.cli.doors import door_of
 from imagegen.cli.follow import follow_to_exit, move_lines, print_document
-from imagegen.cli.options import duration, moment, moment_before
+from imagegen.cli.options import code_of_failure, duration, moment, moment_before
 from imagegen.cli.output import columns, dollars, emit, jobs_of, label
 from imagegen.contracts import rfc3339
-from imagegen.errors import BY_CODE, StillRunning
+from imagegen.errors import StillRunning
 from imagegen.records import Event, JobFilter
 from imagegen.settings_values import PROVIDERS
 from imagegen.states import Status
@@ -51,13 +51,16 @@ def show(ctx: click.Context, id: UUID, history: bool, as_json: bool) -> None:
 @JSON
 @click.pass_context
 def watch(ctx: click.Context, id: UUID, timeout: int | None, as_json: bool) -> None:
-    """Watch a job or a batch until its end; exit 1 unless every picture came."""
+    """Watch a job or a batch until its end.
+
+    Exit 1 unless every picture came.
+    """
     follow_to_exit(ctx, door_of(ctx), id, timeout=timeout, as_json=as_json, err=False)
 
 
 @click.command("list")
 @click.option("--status", type=click.Choice([one.value for one in Status]))
-@click.option("--code", type=click.Choice(sorted(BY_CODE)), help="Error code of failed jobs.")
+@code_of_failure
 @click.option("--provider", type=click.Choice(PROVIDERS))
 @click.option("--project", help="Project id.")
 @click.option("--owner", help="Owner.")

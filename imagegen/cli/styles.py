@@ -23,7 +23,10 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 
 @click.group()
 def styles() -> None:
-    """Style capsules: the words, colours and references that make several pictures look alike."""
+    """Keep style capsules, which make pictures look alike.
+
+    A capsule is words, colours and references.
+    """
 
 
 @styles.command("put")
@@ -32,9 +35,10 @@ def styles() -> None:
 @as_json
 @click.pass_context
 def put(ctx: click.Context, style_id: str, file: Path, as_json: bool) -> None:
-    """Store the capsule in FILE (JSON or YAML) as ID, in place of an older one.
+    """Store the capsule in FILE as ID, in place of an older one.
 
-    Local pictures among its references are stored along; their paths count from the folder of FILE.
+    FILE is JSON or YAML. Local pictures among its references are stored along; their paths count from the folder of
+    FILE.
     """
     style_id = _checked_id(style_id)
     style = parse_style(with_paths_below(file.parent, load_data(file, "FILE")))

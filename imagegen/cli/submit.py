@@ -61,9 +61,9 @@ def submit(
 @JSON
 @click.pass_context
 def batch(ctx: click.Context, file: Path, dry_run: bool, wait: bool, timeout: int | None, as_json: bool) -> None:
-    """Ask for one to four pictures that are accepted together; FILE is JSON or YAML, - is standard input.
+    """Ask for one to four pictures that are accepted together.
 
-    Local pictures named in FILE lie beside it.
+    FILE is JSON or YAML; - is standard input. Local pictures named in FILE lie beside it.
     """
     if str(file) == "-":
         body = parse_data(sys.stdin.read(), "FILE", "standard input")

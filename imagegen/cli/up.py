@@ -278,7 +278,10 @@ def _stoppable() -> Iterator[None]:
 @click.command()
 @click.pass_context
 def up(ctx: click.Context) -> None:
-    """Start what is not configured, run workers, beat, HTTP API and Flower until Ctrl-C."""
+    """Start what is not configured and run it all until Ctrl-C.
+
+    Runs the workers, beat, the HTTP API and Flower.
+    """
     try:
         with _stoppable(), running(Plan.here()) as started:
             for line in address_lines(started.instance.addresses, started.settings):

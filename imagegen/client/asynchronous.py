@@ -77,12 +77,12 @@ class AsyncClient(HttpClient):
         return await self._run(self._talks.cancel(id))
 
     @overload
-    async def retry(self, id: Known, *, buy: bool = False) -> Known: ...
+    async def retry(self, id: Known, *, buy: bool = False, idempotency_key: str | None = None) -> Known: ...
     @overload
-    async def retry(self, id: UUID | str, *, buy: bool = False) -> Job | Batch: ...
-    async def retry(self, id: Named, *, buy: bool = False) -> Job | Batch:
+    async def retry(self, id: UUID | str, *, buy: bool = False, idempotency_key: str | None = None) -> Job | Batch: ...
+    async def retry(self, id: Named, *, buy: bool = False, idempotency_key: str | None = None) -> Job | Batch:
         """See `Client.retry`."""
-        return await self._run(self._talks.retry(id, buy))
+        return await self._run(self._talks.retry(id, buy, idempotency_key))
 
     async def estimate(self, prompt: str | None = None, **fields: Any) -> EstimateDocument:
         """See `Client.estimate`."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic.alias_generators import to_camel
 
 from imagegen.contracts import BatchRequest, Character, ImageRequest, parse_batch, parse_request
-from imagegen.errors import InvalidRequest
+from imagegen.errors import InvalidRequest, NotFound
 from imagegen.inputs import Door, all_refs, kind_of
 from imagegen.results import Batch, Job
 
@@ -35,7 +35,9 @@ def batch_request(
     """The request and its members in input order. Raises `InvalidRequest` with every problem."""
     body = camel(fields)
     if characters is not None:
-        body["characters"] = [_brief(one) for one in characters]
+        # A single one is no list, though Python could take it apart: "Ada" would be three pictures.
+        one, many = isinstance(characters, str | Mapping | Character), isinstance(characters, Iterable)
+        body["characters"] = [_brief(each) for each in characters] if many and not one else _plain(characters)
     if isinstance(body.get("requests"), list):
         body["requests"] = [camel(one) if isinstance(one, Mapping) else one for one in body["requests"]]
     request = parse_batch(body)
@@ -69,6 +71,12 @@ def kinds_of(named: Named) -> tuple[str, ...]:
     return ("batches",) if isinstance(named, Batch) else ("jobs", "batches")
 
 
+def missing(error: NotFound, named: Named) -> NotFound:
+    """The error of the place that was asked last, in words that are true of all that were."""
+    places = kinds_of(named)
+    return error if len(places) == 1 else NotFound(f"no job or batch has the id {id_of(named)}", error.details)
+
+
 def camel(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields by the names that they have in JSON."""
     return {to_camel(name): value for name, value in fields.items()}
@@ -81,6 +89,11 @@ def _check_images(request: ImageRequest, door: Door) -> None:
 
 
 def _brief(character: Character | Mapping[str, Any] | str) -> Any:
-    if isinstance(character, Character):
-        return character.model_dump(by_alias=True, exclude_unset=True)
-    return {"name": character} if isinstance(character, str) else dict(character)
+    return {"name": character} if isinstance(character, str) else _plain(character)
+
+
+def _plain(given: Any) -> Any:
+    """As it is said in JSON."""
+    if isinstance(given, Character):
+        return given.model_dump(by_alias=True, exclude_unset=True)
+    return dict(given) if isinstance(given, Mapping) else given

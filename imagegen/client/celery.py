@@ -155,25 +155,32 @@ class CeleryClient(VerifiesWebhooks):
         return self._command(CANCEL, id, {"owner": owner or _owner(id)}, timeout)
 
     @overload
-    def retry(self, id: Job, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN) -> Job: ...
+    def retry(
+        self, id: Job, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN,
+        idempotency_key: str | None = None,
+    ) -> Job: ...  # fmt: skip
     @overload
     def retry(
-        self, id: Batch, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN
-    ) -> Batch: ...
+        self, id: Batch, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN,
+        idempotency_key: str | None = None,
+    ) -> Batch: ...  # fmt: skip
     @overload
     def retry(
-        self, id: UUID | str, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN
-    ) -> Job | Batch: ...
+        self, id: UUID | str, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN,
+        idempotency_key: str | None = None,
+    ) -> Job | Batch: ...  # fmt: skip
     def retry(
-        self, id: Named, *, buy: bool = False, owner: str | None = None,
-        timeout: float = ANSWER_WITHIN,
+        self, id: Named, *, buy: bool = False, owner: str | None = None, timeout: float = ANSWER_WITHIN,
+        idempotency_key: str | None = None,
     ) -> Job | Batch:  # fmt: skip
         """Goes on with a failed job, or with a batch's failed members, at the stage that failed; then `wait` for it.
 
         What was paid is not bought again. What would have to be needs `buy`: without it `PurchaseNeeded` is raised,
-        with the dollars in its `details`, and nothing changes. Otherwise as `cancel`.
+        with the dollars in its `details`, and nothing changes. With `idempotency_key` calling again is harmless,
+        however the run that it began has ended. Otherwise as `cancel`.
         """
-        return self._command(RETRY, id, {"owner": owner or _owner(id), "buy": buy}, timeout)
+        key = {"idempotencyKey": idempotency_key} if idempotency_key else {}
+        return self._command(RETRY, id, {"owner": owner or _owner(id), "buy": buy, **key}, timeout)
 
     def estimate(self, prompt: str | None = None, *, timeout: float = ANSWER_WITHIN, **fields: Any) -> EstimateDocument:
         """The dry run of `generate`: model, price, cache hit, expected time, quota and budget; nothing is spent.

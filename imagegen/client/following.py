@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from imagegen.client.calls import Named, id_of, kinds_of
+from imagegen.client.calls import Named, id_of, kinds_of, missing
 from imagegen.client.protocol import Call, Lost, Pause, Reply, Trouble, error_of, trouble_of
 from imagegen.client.talks import OUTAGE, RESEND_FIRST, RESEND_LAST, ROOT, Talks
 from imagegen.errors import ImagegenError, InvalidRequest, NotFound
@@ -67,6 +67,7 @@ class Following:
 
     def __init__(self, talks: Talks, named: Named | None, last: str | None) -> None:
         self._talks = talks
+        self._named = named
         self._subject = None if named is None else id_of(named)
         self._kinds = ("",) if named is None else kinds_of(named)
         self._last = None if last is None else _checked(last)
@@ -147,7 +148,7 @@ class Following:
             name = "job_id" if self._kinds[0] == "jobs" else "batch_id"
             return Event.model_validate({"id": self._last or "", "name": ERASED, name: self._subject})
         if len(self._kinds) == 1:
-            raise error
+            raise error if self._named is None else missing(error, self._named)
         self._kinds = self._kinds[1:]
         return None
 

@@ -119,16 +119,17 @@ class Client(HttpClient):
         return self._run(self._talks.cancel(id))
 
     @overload
-    def retry(self, id: Known, *, buy: bool = False) -> Known: ...
+    def retry(self, id: Known, *, buy: bool = False, idempotency_key: str | None = None) -> Known: ...
     @overload
-    def retry(self, id: UUID | str, *, buy: bool = False) -> Job | Batch: ...
-    def retry(self, id: Named, *, buy: bool = False) -> Job | Batch:
+    def retry(self, id: UUID | str, *, buy: bool = False, idempotency_key: str | None = None) -> Job | Batch: ...
+    def retry(self, id: Named, *, buy: bool = False, idempotency_key: str | None = None) -> Job | Batch:
         """Goes on with a failed job, or with a batch's failed members, at the stage that failed; then `wait` for it.
 
         What was paid is not bought again. What would have to be needs `buy`: without it `PurchaseNeeded` is raised,
-        with the dollars in its `details`, and nothing changes. Raises `NotFound` and `Conflict` as `cancel`.
+        with the dollars in its `details`, and nothing changes. With `idempotency_key` calling again is harmless,
+        however the run that it began has ended. Raises `NotFound` and `Conflict` as `cancel`.
         """
-        return self._run(self._talks.retry(id, buy))
+        return self._run(self._talks.retry(id, buy, idempotency_key))
 
     def estimate(self, prompt: str | None = None, **fields: Any) -> Estimate:
         """The dry run of `generate`: model, price, cache hit, expected time, quota and budget; nothing is spent.

@@ -1,7 +1,7 @@
 """What is said to the HTTP door for each thing that a client does, and what is said again when no answer comes.
 
-Sending again is harmless: an order carries an idempotency key, one of its own where the caller gave none, and looking
-changes nothing. The one exception, buying again, is looked at instead.
+Sending again is harmless: an order carries an idempotency key, one of its own where the caller gave none, so does going
+on with what failed, and looking changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
-from imagegen.client.calls import Briefs, Named, batch_request, body_of, id_of, image_request, kinds_of
+from imagegen.client.calls import Briefs, Named, batch_request, body_of, id_of, image_request, kinds_of, missing
 from imagegen.client.protocol import Answer, Call, Lost, Pause, Reply, Step, Talk, Trouble, document_of, trouble_of
 from imagegen.contracts import BatchRequest, ImageRequest, rfc3339
 from imagegen.costs import CostReport
@@ -79,7 +79,7 @@ class _Stored(BaseModel):
 
 
 class _Unsure(Exception):
-    """A call that is not sent again may have been taken."""
+    """A call that had no answer for as long as it was sent may have been taken."""
 
     def __init__(self, error: ImagegenError) -> None:
         self.error = error
@@ -118,19 +118,15 @@ class Talks:
         """A job or batch is cancelled; once more is fine."""
         return (yield from self._named(named, "POST", "/cancel"))
 
-    def retry(self, named: Named, buy: bool) -> Talk[Job | Batch]:
-        """A failed job or batch goes on. What may be paid for is never sent again: it is looked at."""
-        if not buy:
-            return (yield from self._named(named, "POST", "/retry", {"buy": False}))
-        before = yield from self.get(named)
+    def retry(self, named: Named, buy: bool, key: str | None = None) -> Talk[Job | Batch]:
+        """A failed job or batch goes on, once under the caller's key or one of its own however often it is sent."""
+        headers = {} if key else {"Idempotency-Key": str(uuid4())}
+        body = {"buy": buy} | ({"idempotencyKey": key} if key else {})
         try:
-            return (yield from self._named(before, "POST", "/retry", {"buy": True}, once=True))
+            return (yield from self._named(named, "POST", "/retry", body, headers, told=buy and not key))
         except _Unsure as unsure:
-            after = yield from self.get(before)
-            if _runs(after) > _runs(before):
-                return after
             raise PartUnavailable(
-                f"no answer says whether {before.id} goes on, and it does not yet: look at it before you buy again",
+                f"no answer says whether {id_of(named)} goes on: look at it before you buy again, or buy by a key",
                 {"part": "api", "billed": "unknown", "retryable": False},
             ) from unsure.error
 
@@ -164,7 +160,7 @@ class Talks:
             began = self.clock.monotonic()
             held = LONGEST_WAIT if end is None else min(LONGEST_WAIT, int(max(0.0, end - began)))
             late = ANSWER if end is None else min(ANSWER, max(1.0, end - began - held))
-            found = yield from self._looked(f"/{kinds[0]}/{wanted}", held, late, len(kinds) > 1)
+            found = yield from self._looked(named, f"/{kinds[0]}/{wanted}", held, late, len(kinds) > 1)
             if found is None:
                 kinds = kinds[1:]
                 continue
@@ -183,7 +179,7 @@ class Talks:
             pause = min(pause * 2, LOOK_LAST)
 
     def _looked(
-        self, path: str, held: int, late: float, other: bool
+        self, named: Named, path: str, held: int, late: float, other: bool
     ) -> Generator[Step, Answer, Job | Batch | Trouble | None]:
         """One look, held back by the door for `held` seconds at most. None: nothing here, but perhaps in `other`
         places."""
@@ -196,10 +192,10 @@ class Talks:
         assert isinstance(answer, Reply)
         try:
             return self._result(answer)
-        except NotFound:
+        except NotFound as error:
             if other:
                 return None
-            raise
+            raise missing(error, named) from None
 
     def _check_outage(self, trouble: Trouble, seconds: float, end: float | None) -> None:
         if end is None and seconds > OUTAGE:
@@ -211,8 +207,9 @@ class Talks:
         return (yield from self._post(path, body_of(request), headers))
 
     def _named(
-        self, named: Named, method: str, verb: str = "", body: Mapping[str, Any] | None = None, once: bool = False
-    ) -> Talk[Job | Batch]:
+        self, named: Named, method: str, verb: str = "", body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None, told: bool = False,
+    ) -> Talk[Job | Batch]:  # fmt: skip
         """Something done to a job or a batch, whichever has this id."""
         wanted, kinds = id_of(named), kinds_of(named)
         for kind in kinds:
@@ -220,31 +217,32 @@ class Talks:
             try:
                 if method == "GET":
                     return self._result((yield from self._answered(self._get(path, {}))))
-                return self._result((yield from self._post(path, body, once=once)))
-            except NotFound:
+                return self._result((yield from self._post(path, body, headers, told)))
+            except NotFound as error:
                 if kind == kinds[-1]:
-                    raise
+                    raise missing(error, named) from None
         raise AssertionError("there is always a last kind")
 
     def _get(self, path: str, query: Mapping[str, str]) -> Call:
         return Call(method="GET", path=ROOT + path, query=query, seconds=self.patience)
 
     def _post(
-        self, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None = None, once: bool = False
+        self, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None = None, told: bool = False
     ) -> Talk[Reply]:
-        told = None if body is None else json.dumps(body).encode()
-        kind = {} if told is None else {"Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        kind = {} if data is None else {"Content-Type": "application/json"}
         call = Call(
-            method="POST", path=ROOT + path, headers={**kind, **(headers or {})}, body=told, seconds=self.patience
+            method="POST", path=ROOT + path, headers={**kind, **(headers or {})}, body=data, seconds=self.patience
         )
-        return (yield from self._answered(call, once))
+        return (yield from self._answered(call, told))
 
-    def _answered(self, call: Call, once: bool = False) -> Talk[Reply]:
+    def _answered(self, call: Call, told: bool = False) -> Talk[Reply]:
         """The answer to a call that is sent until there is one, within our patience.
 
-        Raises the error of the last try where there is none; `_Unsure` where one sent `once` may have been taken.
+        Raises the error of the last try where there is none; `_Unsure` where it may have been taken, and this is to be
+        `told`.
         """
-        end, pause = self.clock.monotonic() + self.patience, RESEND_FIRST
+        end, pause, unsure = self.clock.monotonic() + self.patience, RESEND_FIRST, False
         while True:
             left = max(RESEND_FIRST, end - self.clock.monotonic())
             answer = yield replace(call, seconds=min(call.seconds, left))
@@ -253,11 +251,10 @@ class Talks:
             if trouble is None:
                 assert not isinstance(answer, Lost)
                 return answer
-            if once and trouble.sent:
-                raise _Unsure(trouble.error)
+            unsure = unsure or trouble.sent
             seconds = max(trouble.after or 0.0, self._spread(pause))
             if self.clock.monotonic() + seconds >= end:
-                raise trouble.error
+                raise _Unsure(trouble.error) if told and unsure else trouble.error
             yield Pause(seconds)
             pause = min(pause * 2, RESEND_LAST)
 
@@ -275,11 +272,6 @@ class Talks:
         except ValidationError as error:
             message = f"{self.url} answers with what is no {kind.__name__} of imagegen: {error.errors()[0]['msg']}"
             raise ImagegenError(message) from error
-
-
-def _runs(found: Job | Batch) -> int:
-    """How often it has gone on, counting every member."""
-    return sum(job.run for job in (found.jobs if isinstance(found, Batch) else [found]))
 
 
 def _until(end: float | None, now: float, seconds: float) -> float:

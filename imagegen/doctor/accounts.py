@@ -16,7 +16,7 @@ def provider_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             severity="info", kind="no-listing", id=name,
             what="has no list of orders to ask: what it charged cannot be compared with the attempts here",
-            remedy="Compare `imagegen costs --by day --provider` with its own statement of account.",
+            remedy="Compare `imagegen costs --by provider` with its own statement of account.",
         )  # fmt: skip
         for field in (*URLS[name], *KEY_SETS.get(name, ())):
             url = str(getattr(settings, field))

@@ -45,12 +45,17 @@ def _orphans(prefix: str, before: datetime, present: set[str], services: Service
         present.update(info.key for info in chunk)
         old = [info.key for info in chunk if info.modified <= before]
         for key in services.books.unreferred(prefix, old) if old else ():
-            yield _deletable("orphan-object", key, f"{_WHOSE[prefix]} that no row refers to", partial(_delete, prefix))
+            yield _deletable(
+                "orphan-object", key, f"{_WHOSE[prefix]} that no row refers to", partial(_delete, prefix, before)
+            )
 
 
-def _delete(prefix: str, key: str, services: Services) -> str:
+def _delete(prefix: str, before: datetime, key: str, services: Services) -> str:
     if not services.books.unreferred(prefix, [key]):
         return "kept: a row refers to it meanwhile"
+    info = services.blobs.head(key)
+    if info is not None and info.modified > before:
+        return "kept: it was stored again meanwhile, and its row may still come"
     services.blobs.delete(key)
     return "deleted"
 
@@ -107,7 +112,7 @@ def _lost_pictures(present: set[str], services: Services) -> Iterator[Finding]:
         after = page[-1].job_id
         for row in page:
             for key in _needed(row):
-                if key not in present and services.blobs.head(key) is None and _still(row, services):
+                if _gone(key, present, services) and _still(row, services):
                     yield _lost(row, key)
 
 
@@ -121,8 +126,10 @@ def _needed(row: Expected) -> Iterator[str]:
 
 
 def _still(row: Expected, services: Services) -> bool:
-    """Whether the job still is where it was: what it no longer needs may be gone."""
-    return services.jobs.get(row.job_id).status is row.status
+    """Whether the job still is where it was: what it needs no more may be gone, and so may what is being erased."""
+    job = services.jobs.get(row.job_id)
+    same = (job.status, job.object_key, job.blob_sha256) == (row.status, row.object_key, row.blob_sha256)
+    return same and job.erase_at is None
 
 
 def _lost(row: Expected, key: str) -> Finding:
@@ -138,13 +145,23 @@ def _lost_cached(present: set[str], services: Services) -> Iterator[Finding]:
         after = page[-1]
         for row in page:
             key = blob_key(row.blob_sha256)
-            if key not in present and services.blobs.head(key) is None:
+            if _gone(key, present, services) and _still_named(row, services):
                 yield Finding(
                     severity="warning", kind="cache-without-blob", id=row.fingerprint,
                     what=f"the result cache names {key}, which is gone: the next request for it fails at its upload",
                     remedy="`imagegen doctor --repair` drops the row, so that the picture is bought again.",
                     repair=partial(_forget, row),
                 )  # fmt: skip
+
+
+def _gone(key: str, present: set[str], services: Services) -> bool:
+    return key not in present and services.blobs.head(key) is None
+
+
+def _still_named(row: CachedBlob, services: Services) -> bool:
+    """Whether the cache names it still: a purge drops the row before the blob."""
+    found = services.jobs.cached(row.fingerprint, emulated=row.emulated)
+    return found is not None and found.blob_sha256 == row.blob_sha256
 
 
 def _forget(row: CachedBlob, services: Services) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -25,6 +25,8 @@ class MemoryAlerts:
     def __init__(self, jobs: MemoryJobs) -> None:
         self._jobs = jobs
         self.raised: dict[str, Alert] = {}
+        self.telling: dict[str, datetime] = {}
+        self.crossings: Counter[str] = Counter()
 
     def watched(self, *, at: datetime, emulated: bool) -> Watched:
         with self._jobs.lock:
@@ -39,10 +41,12 @@ class MemoryAlerts:
     def spent(self, *, at: datetime, emulated: bool) -> Spent:
         hour = at - timedelta(hours=1)
         with self._jobs.lock:
+            told = [one for one in self._jobs.ledger if one.entry.kind != "reserve" and one.at <= at]
+            final = {one.entry.attempt_id: one for one in told}.values()
             lines = [
                 one
-                for one in self._jobs.ledger
-                if one.emulated == emulated and one.entry.kind in _SPENT and hour - timedelta(days=7) < one.at <= at
+                for one in final
+                if one.emulated == emulated and one.entry.kind in _SPENT and hour - timedelta(days=7) < one.at
             ]
         first = min((one.at for one in lines), default=hour)
         return Spent(
@@ -59,14 +63,23 @@ class MemoryAlerts:
         if alert.key in self.raised:
             return False
         self.raised[alert.key] = alert
+        self.crossings[alert.kind] += 1
         return True
 
     def clear(self, keys: Sequence[str]) -> None:
         for key in keys:
             self.raised.pop(key, None)
+            self.telling.pop(key, None)
 
-    def told(self, keys: Sequence[str], *, at: datetime) -> None:
+    def untold(self, *, at: datetime, patience: timedelta) -> Sequence[Alert]:
+        with self._jobs.lock:
+            found = [one for one in self.list() if one.told_at is None and self.telling.get(one.key, at) <= at]
+            self.telling |= {one.key: at + patience for one in found}
+        return found
+
+    def told(self, keys: Sequence[str], *, at: datetime | None) -> None:
         for key in keys:
+            self.telling.pop(key, None)
             if key in self.raised:
                 self.raised[key] = replace(self.raised[key], told_at=at)
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from imagegen import budgets, money, policies
 from imagegen.jobs import Batch, Job
-from imagegen.moves import names_picture
+from imagegen.moves import names_picture, over
 from imagegen.outbox import Delivery
 from imagegen.records import Attempt, Budget, Cached, Entry, Event, Facts, NewAttempt, Settled
 
@@ -52,6 +52,7 @@ class Books:
     bought: dict[tuple[str, bool], datetime] = field(default_factory=dict)
     called: dict[UUID, str] = field(default_factory=dict)
     callbacks: Counter[tuple[str, str, datetime]] = field(default_factory=Counter)
+    past_callbacks: Counter[tuple[str, str, datetime]] = field(default_factory=Counter)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def standing(self, key: tuple[str, str, bool], day: date, extra: Sequence[Job] = ()) -> Budget:
@@ -97,7 +98,7 @@ class Books:
             ready = [
                 (one.submitted_at, (self.ready[one.id] - one.submitted_at).total_seconds())
                 for one in self.attempts.values()
-                if one.id in self.ready and (one.provider, one.model) == (provider, model)
+                if one.id in self.ready and one.state != "failed" and (one.provider, one.model) == (provider, model)
             ]
         return [seconds for _, seconds in sorted(ready, reverse=True)[:limit]]
 
@@ -148,12 +149,15 @@ class Books:
         if facts.collect or (late and names_picture(facts)):
             new["collect_at"] = at
         self.attempts[attempt.id] = replace(attempt, **new)
-        if facts.result_url is not None or facts.blob_sha256 is not None:
+        if over(facts):
             self.ready.setdefault(attempt.id, at)
 
     def _enter(self, line: Line) -> None:
-        key = (line.entry.attempt_id, line.entry.kind)
-        if key[0] is None or all((one.entry.attempt_id, one.entry.kind) != key for one in self.ledger):
+        kind = line.entry.kind
+        own = [one.entry.kind for one in self.ledger if one.entry.attempt_id == line.entry.attempt_id]
+        final = [one for one in own if one != "reserve"]
+        stands = kind in own if kind == "reserve" else final[-1:] == [kind]
+        if line.entry.attempt_id is None or not stands:
             self.ledger.append(line)
 
     def _remember(self, job: Job, blob: str, content_type: str, sizes: Mapping[str, Any], at: datetime) -> None:

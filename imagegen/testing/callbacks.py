@@ -44,7 +44,7 @@ class MemoryCallbacks:
     def forget(self, *, before: datetime) -> None:
         with self._jobs.lock:
             for key in [key for key in self._jobs.callbacks if key[2] < before]:
-                del self._jobs.callbacks[key]
+                self._jobs.past_callbacks[key] += self._jobs.callbacks.pop(key)
 
     def tallies(self, *, at: datetime) -> Sequence[Tally]:
         day: Counter[tuple[str, str]] = Counter()

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from imagegen import money
+from imagegen import money, policies
 from imagegen.errors import IdempotencyConflict, InvalidRequest, NotFound
 from imagegen.flights import LANDS, wakes_all
 from imagegen.jobs import Batch, Job
@@ -235,7 +235,8 @@ class MemoryJobs(Leases, Flights):
                 cost = job.cost_credits if one.actual is None else one.actual
                 rest = at if job.woken else one.until
                 awake = replace(job, next_run_at=rest, waiting_for="provider", woken=False, hints=0, cost_credits=cost)
-                awake = replace(awake, committed=money.committed(awake))
+                told = job.billed if one.actual is None else "yes"
+                awake = replace(awake, committed=money.committed(awake), billed=told)
                 self.jobs[job.id] = awake
                 if one.result_url is not None:
                     arrived.append(self._move(awake, rules.delivered(one, at, at + grace, worker)))
@@ -261,7 +262,7 @@ class MemoryJobs(Leases, Flights):
             job = replace(job, status=Status.QUEUED, hints=0, slot_at=None, updated_at=at)
         if unanswered:
             job = replace(job, stage=Stage.RECONCILE, hints=0, updated_at=at)
-        again = min(at + grace * 2 ** min(job.hints, 10), max(job.deadline_at, at + grace))
+        again = min(at + grace * 2 ** min(job.hints, policies.MOST_DOUBLINGS), max(job.deadline_at, at + grace))
         taken = replace(job, next_run_at=again, hints=job.hints + 1, claim=None, waiting_for=None, woken=False)
         self.jobs[job.id] = taken
         if held or unanswered:

@@ -73,7 +73,7 @@ def taken(job: Job, move: Move) -> bool:
 def as_seen(job: Job, move: Move) -> bool:
     """Whether it still stands where the move saw it."""
     status, stage = move.seen or (None, None)
-    return status in {None, job.status} and stage in {None, job.stage}
+    return status in {None, job.status} and stage in {None, job.stage} and move.run in {None, job.run}
 
 
 def stopped(job: Job, move: Move) -> bool:

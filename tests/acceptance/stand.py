@@ -38,6 +38,8 @@ LATENCY = 1.0
 """Seconds that a provider draws, so that parts are lost while pictures are being bought."""
 BUCKET = "stand-pictures"
 PROVIDERS = ("gemini", "nanobanana")
+WARM = "exited with code 0"
+"""How a child ends that was asked to and is done, in the supervisor's words."""
 
 
 class ObjectStore:
@@ -203,6 +205,12 @@ def ends_from_here(system: System) -> Callable[[str], str]:
         return [line.partition(f" {name} ")[2].partition(";")[0] for line in told.splitlines() if f" {name} " in line]
 
     return lambda name: until(lambda: lines(name))[0]
+
+
+def crashes(system: System) -> list[str]:
+    """Ends of children that were no orderly ones, in the supervisor's words: a program that cannot be loaded, say."""
+    log = system.home / "logs" / "supervisor.log"
+    return [line for line in log.read_text().splitlines() if " exited with code " in line and WARM not in line]
 
 
 def workers_back(system: System, *names: str) -> None:

@@ -42,7 +42,7 @@ def wrongs(folder: Path, site: str) -> dict[str, Wrong]:
     no_picture.write_bytes(HTML)
     return {
         "unknown field": Wrong(("batch", misspelt), "requests.1.widht", "is not a field", "spelling"),
-        "bad brief": Wrong(("batch", nameless), "characters.1.name", "at least 1 character", "Send 1 or more"),
+        "bad brief": Wrong(("batch", nameless), "characters.1.name", "is empty", "Send 1 or more"),
         "five": Wrong(("batch", five), "characters", "5 members", "one to 4"),
         "broken YAML": Wrong(("batch", str(broken)), "FILE", "neither JSON nor YAML", "Correct it"),
         "no file": Wrong(("batch", str(folder / "none.yaml")), "FILE", "cannot read", "readable"),

@@ -131,6 +131,20 @@ def test_a_doubtful_charge_is_repeated_only_on_the_owner_s_word(system: System) 
     assert len(system.charges()) == 1
 
 
+def test_a_message_that_comes_again_begins_one_run(system: System) -> None:
+    """A retry is delivered twice, the second time when its run has failed too: the document, and no third run."""
+    heron = words("a twice refused heron")
+    system.emulator.fault("refusal", provider="nanobanana", prompt_contains=heron, times=2)
+    job = finished(system, prompt=heron, provider="nanobanana")
+    command, asked, wire = uuid4(), {"id": str(job.id), "owner": job.owner, "buy": True}, system.client._wire
+    wire.command("imagegen.retry", command, asked)
+    until(lambda: (wire.finished(job.id) or {}).get("run") == 2)
+    wire.command("imagegen.retry", command, asked)
+    until(lambda: (wire.finished(command) or {}).get("status") == "failed")
+    assert (wire.finished(command) or {})["run"] == 2
+    assert (system.client.get(job).run, system.charges()) == (2, [])
+
+
 def test_of_a_batch_the_failed_member_alone_is_bought(system: System) -> None:
     """One of three was refused: the retry buys that one, leaves the others alone, and the batch ends completed."""
     cast = [words("Ada"), words("Bo"), words("Cy")]

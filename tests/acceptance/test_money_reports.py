@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from imagegen.cli.token import mint_here
 from tests.acceptance.system import System, sender, until, words
 from tests.acceptance.together import together
 
@@ -81,8 +86,28 @@ def test_another_service_asks_what_it_would_cost(system: System) -> None:
     assert system.charges() == []
 
 
+FINAL = (
+    "SELECT coalesce(sum(amount), 0) FROM (SELECT DISTINCT ON (attempt_id) kind, amount FROM imagegen_ledger"
+    " WHERE kind <> 'reserve' ORDER BY attempt_id, id DESC) final WHERE kind = 'settle'"
+)
+STANDING = "SELECT count(*) FROM imagegen_alerts WHERE kind = 'budget'"
+
+
+def metric(system: System, name: str, **labels: str) -> Decimal:
+    """The sum of the samples of this name and these labels on the page that Prometheus would read."""
+    token = mint_here(system.settings, "prometheus", service=True, ttl=timedelta(hours=1))
+    headers = {"Authorization": f"Bearer {token}"}
+    page = requests.get(f"{system.run.instance.addresses['api']}/metrics", headers=headers, timeout=30)
+    assert page.status_code == 200, page.text
+    samples = [one for family in text_string_to_metric_families(page.text) for one in family.samples]
+    alike = [one for one in samples if one.name == name and labels.items() <= one.labels.items()]
+    return sum((Decimal(str(one.value)) for one in alike), Decimal(0))
+
+
 def test_a_budget_alerts_once(system: System) -> None:
-    """A soft budget that is used up is told by `imagegen alerts`, until it is removed."""
+    """A soft budget that is used up is told by `imagegen alerts`, until it is removed, and counted by `/metrics` for
+    good; what was settled is there to the cent."""
+    crossed = metric(system, "imagegen_alerts_total", kind="budget")
     project = words("film").replace(" ", "-")
     scope = f"project:{project}"
     told = system.cli("budgets", "set", scope, "0.01", "--period", "total", "--soft")
@@ -100,9 +125,15 @@ def test_a_budget_alerts_once(system: System) -> None:
 
     watch()
     assert until(raised) == [50, 80, 100]
+    until(lambda: metric(system, "imagegen_alert_active", kind="budget") >= 3)
+    until(lambda: metric(system, "imagegen_alerts_total", kind="budget") >= crossed + 3)
+    total = metric(system, "imagegen_alerts_total", kind="budget")
+    until(lambda: metric(system, "imagegen_spend_dollars", kind="settle") == system.sql(FINAL)[0][0] > 0)
     assert system.cli("budgets", "remove", scope).code == 0
     watch()
     until(lambda: not raised())
+    until(lambda: metric(system, "imagegen_alert_active", kind="budget") == system.sql(STANDING)[0][0])
+    assert metric(system, "imagegen_alerts_total", kind="budget") >= total
 
 
 def test_the_doctor_finds_and_repairs(system: System) -> None:

@@ -159,6 +159,8 @@ def test_its_commands_know_what_they_can(system: System, installed: Installed) -
         assert "Traceback" not in told[name].err
     assert told["submit"].code == 3
     assert f"no running imagegen in {installed.folder / 'home'}" in told["submit"].err
+    assert "IMAGEGEN_REDIS_URL" in told["submit"].err
+    assert "imagegen up" not in told["submit"].err
     assert not (installed.folder / "home").exists()
     assert system.charges() == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,13 +14,25 @@ from imagegen.alerts import CHOSEN_WAITS
 from imagegen.pace import PAUSED
 from imagegen.placeholders import PROVIDER_DOWN
 from imagegen.planning import SCHEDULED
-from imagegen.records import Alert, Spent, Variance, Watched
+from imagegen.records import Alert, Entry, Spent, Variance, Watched
 from imagegen.reporting import Alerts
 from imagegen.states import MoveName
 from imagegen.testing.alerts import MemoryAlerts
 from storage.alerts import PostgresAlerts
 from storage.tables import ALERTS
-from tests.jobs_kit import CENTS, NOW, MemoryStore, PostgresStore, Store, admit, at, completed, moved, step
+from tests.jobs_kit import (
+    CENTS,
+    NOW,
+    MemoryStore,
+    PostgresStore,
+    Store,
+    admit,
+    at,
+    completed,
+    moved,
+    step,
+    submitted,
+)
 
 pytest_plugins = ["tests.stores"]
 
@@ -60,6 +73,29 @@ def test_telling_is_remembered(alerts: Alerts) -> None:
     assert [(one.key, one.told_at) for one in alerts.list()] == [("a", at(5)), ("b", None)]
 
 
+def test_each_is_one_round_s_to_tell(alerts: Alerts) -> None:
+    """Of several rounds at once one gets an alert; another one after a while, where it was not told by then."""
+    patience = timedelta(seconds=20)
+
+    def take(seconds: float) -> list[Alert]:
+        return list(alerts.untold(at=at(seconds), patience=patience))
+
+    for key in ("a", "b", "c"):
+        alerts.raise_alert(alert(key))
+    alerts.told(["c"], at=at(1))
+    with ThreadPoolExecutor(4) as pool:
+        taken = [one for found in pool.map(lambda _: take(1), range(4)) for one in found]
+    assert taken == [alert("a"), alert("b")]
+    assert [one.detail for one in alerts.list()] == [{"n": 1}] * 3
+    alerts.told(["a"], at=at(2))
+    assert (take(20), take(21), take(22)) == ([], [alert("b")], [])
+    alerts.told(["b"], at=None)
+    assert take(22) == [alert("b")]
+    alerts.clear(["b"])
+    alerts.raise_alert(alert("b", 23))
+    assert take(23) == [alert("b", 23)]
+
+
 def test_nothing_is_watched_of_nothing(store: Store, alerts: Alerts) -> None:
     """An empty system has no oldest job, no ends and no spending."""
     assert alerts.watched(at=NOW, emulated=False) == Watched()
@@ -93,6 +129,18 @@ def test_the_newest_ends_are_counted(store: Store, alerts: Alerts) -> None:
     seen = alerts.watched(at=NOW, emulated=False)
     assert (seen.ended, seen.failed) == (50, 4)
     assert (alerts.watched(at=NOW, emulated=True).ended, alerts.watched(at=NOW, emulated=True).failed) == (1, 1)
+
+
+def test_a_doubt_that_was_resolved_is_spent_once(store: Store, alerts: Alerts) -> None:
+    """Of each attempt its newest line counts: what it came to, or, for the time before, what it stood at."""
+    job = submitted(store, admit(store))
+    doubt, settle = (
+        Entry(kind=kind, amount=CENTS, attempt_id=job.attempt_id, always=True) for kind in ("uncertain", "settle")
+    )
+    moved(store, step(job, MoveName.FAIL, 10, entries=(doubt,)))
+    assert alerts.spent(at=at(11), emulated=False).last_hour == CENTS
+    moved(store, step(job, MoveName.SETTLE, 20, entries=(settle,)))
+    assert [alerts.spent(at=at(moment), emulated=False).last_hour for moment in (11, 21)] == [CENTS, CENTS]
 
 
 def test_spending_is_told_by_the_hour(store: Store, alerts: Alerts) -> None:

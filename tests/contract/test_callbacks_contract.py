@@ -101,6 +101,21 @@ def test_what_did_not_come_is_missed_once(store: Store) -> None:
     assert counted == {("fal", "woken"): 1, ("fal", "late"): 1, ("fal", "missed"): 1, ("kie", "missed"): 1}
 
 
+def test_an_order_that_failed_without_a_word_is_missed_too(store: Store) -> None:
+    """Its provider was to call for failures as well; no latency is learnt from them."""
+    silent, told, refused = bought(store), bought(store), bought(store)
+    for job in (silent, told):
+        accepted = {"facts": replace(facts(job, "accepted"), provider_job_id=f"p{job.id}"), "parked": True}
+        moved(store, step(job, MoveName.ACCEPT, stage=Stage.POLL, waiting_for="provider", **accepted))
+        moved(store, step(job, MoveName.FAIL, 5, facts=facts(job, "failed")))
+    moved(store, step(refused, MoveName.FAIL, 5, facts=facts(refused, "rejected")))
+    store.callbacks.count("fal", "late", at=at(6), attempt_id=told.attempt_id, delivery="a")
+    assert missed(store, 34) == 0
+    assert [missed(store, 36) for _ in range(2)] == [1, 0]
+    assert totals(store, at(36)) == [("fal", "late", 1, 1), ("fal", "missed", 1, 1)]
+    assert list(store.jobs.latencies("fal", "nano-banana")) == []
+
+
 def test_the_missed_are_counted_in_portions(store: Store) -> None:
     """At most so many at once, those that wait longest first; several counters at once count each one once."""
     for index in range(6):

@@ -154,3 +154,17 @@ def test_an_unknown_attempt_is_nothing(store: Store) -> None:
     store.jobs.collected(replace(settled, picture=PICTURE), at=at(9))
     assert store.jobs.attempt(stranger) is None
     assert store.ledger(uuid4()) == []
+
+
+def test_what_an_attempt_came_to_may_change_from_run_to_run(store: Store) -> None:
+    """Each end adds its line unless the newest says so already; a repeated end adds none."""
+    job = submitted(store, admit(store))
+    lines = {
+        kind: Entry(kind=kind, amount=CENTS, attempt_id=job.attempt_id, always=True) for kind in ("settle", "waste")
+    }
+    for number, kind in enumerate(("settle", "settle", "waste", "settle", "waste", "waste")):
+        end = step(job, MoveName.FAIL, number, entries=(lines[kind],))
+        moved(store, end)
+        assert store.jobs.apply(end) is None
+        moved(store, step(job, MoveName.RETRY, number, target=Status.QUEUED, stage=Stage.GENERATE))
+    assert [kind for kind, _, _ in store.ledger(job.id)] == ["reserve", "settle", "waste", "settle", "waste"]

@@ -35,3 +35,17 @@ def test_a_move_may_insist_on_where_it_saw_the_job(store: Store) -> None:
     assert there is not None
     other = accepted(store, admit(store))
     assert store.jobs.apply(step(other, MoveName.FAIL, 1, seen=(Status.GENERATING, None))) is not None
+
+
+def test_a_move_may_insist_on_the_run_that_it_saw(store: Store) -> None:
+    """What was decided on an earlier run finds nothing, though the job stands as it stood then."""
+    job = accepted(store, admit(store))
+    assert store.jobs.apply(step(job, MoveName.FAIL, 1, run=2)) is None
+    failed = store.jobs.apply(step(job, MoveName.FAIL, 1, run=1))
+    assert failed is not None
+    again = {"stage": Stage.GENERATE, "target": Status.QUEUED, "seen": (Status.FAILED, failed.stage), "run": 1}
+    assert store.jobs.apply(step(failed, MoveName.RETRY, 2, **again)) is not None
+    second = accepted(store, job)
+    failed = store.jobs.apply(step(second, MoveName.FAIL, 3, run=2))
+    assert failed is not None
+    assert store.jobs.apply(step(failed, MoveName.RETRY, 4, **again)) is None

@@ -25,7 +25,8 @@ from imagegen.records import Attempt
 from storage import rows
 from storage.tables import ATTEMPTS, JOBS
 from tests.jobs_kit import PostgresStore, submitted
-from tests.pipeline_parts import PAID, Shop, World
+from tests.pipeline_doubles import PAID, Shop
+from tests.pipeline_parts import World
 
 pytest_plugins = ["tests.stores"]
 SCHEMA = "pictures"

@@ -26,7 +26,8 @@ from imagegen.states import Stage
 from imagegen.transport import NotSentError, Transport
 from tests.jobs_kit import PostgresStore
 from tests.listening import Listening
-from tests.pipeline_parts import Shop, World
+from tests.pipeline_doubles import Shop
+from tests.pipeline_parts import World
 from tests.signing import AUDIENCE, GOOGLE_SECRET, KIE_KEY, REPLICATE_SECRET, SIGNED, Signers, key_server, nanobanana
 
 pytest_plugins = ["tests.stores"]

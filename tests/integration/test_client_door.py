@@ -150,22 +150,31 @@ def test_a_lost_answer_costs_no_second_job(place: Place, client: Any) -> None:
 
 
 def test_a_lost_answer_buys_nothing_twice(place: Place, client: Any) -> None:
-    """`retry(buy=True)` cut after its commit is looked at, not sent again; cut before it, the caller is told."""
+    """`retry(buy=True)` cut before or after its commit is sent again, and its run began once, though it has failed."""
     spoilt = Rejected(error=Temporary("lost", {"retryable": False, "billed": "yes"}))
-    place.world.studio.submissions = [spoilt, spoilt]
+    place.world.studio.submissions = [spoilt] * 3
     job, other = (client.generate(prompt, **SMALL) for prompt in ("a fox", "a cat"))
     place.run(job, other)
     with pytest.raises(PurchaseNeeded) as caught:
         client.retry(job)
     assert (float(caught.value.details["dollars"]) > 0, caught.value.details["jobId"]) == (True, str(job.id))
     place.faulty.seen.clear()
-    place.faulty.faults = [None, "cut"]
-    assert client.retry(job, buy=True).run == 2
-    place.faulty.faults = [None, "lost"]
-    with pytest.raises(PartUnavailable, match="look at it before you buy again") as unsure:
-        client.retry(other, buy=True)
-    assert (unsure.value.billed, client.get(other).run) == ("unknown", 1)
-    assert [method for method, _ in place.faulty.seen].count("POST") == 2
+    place.faulty.faults = ["cut", 503]
+    assert client.retry(job, buy=True, idempotency_key="Füchse 2").run == 2
+    place.run(job)
+    again = client.retry(job, buy=True, idempotency_key="Füchse 2")
+    assert (again.run, again.status) == (2, "failed")
+    with pytest.raises(IdempotencyConflict):
+        client.retry(job, idempotency_key="Füchse 2")
+    place.faulty.faults = ["lost", "cut"]
+    assert client.retry(str(other.id), buy=True).run == 2
+    assert [method for method, _ in place.faulty.seen] == ["POST"] * 8
+    with place.client(patience=0.5) as hasty:
+        place.faulty.faults = [503] * 100
+        with pytest.raises(PartUnavailable, match="look at it before you buy again") as unsure:
+            hasty.retry(job, buy=True)
+    place.faulty.faults = []
+    assert (unsure.value.billed, client.get(job).run) == ("unknown", 2)
 
 
 def test_refusals_have_their_own_classes(place: Place, client: Any) -> None:

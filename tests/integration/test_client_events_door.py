@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,14 +15,15 @@ import pytest
 from imagegen.api import frames, live
 from imagegen.api.app import create_app
 from imagegen.api.setup import Setup
-from imagegen.client import Batch, Event, Job, NotFound, TooManyRequests
+from imagegen.api.tokens import mint
+from imagegen.client import Batch, Event, Job, NotFound, TooManyRequests, Unauthenticated
 from imagegen.client import following as client_following
-from tests.door import RULES
+from tests.door import RULES, SECRET
 from tests.integration.test_client_door import CREW, SMALL, Place
 from tests.jobs_kit import PostgresStore
 from tests.listening import Faulty, Listening
 from tests.pipeline_parts import World
-from tests.twin import KINDS
+from tests.twin import KINDS, Twin
 
 pytest_plugins = ["tests.stores"]
 PATIENCE = 30.0
@@ -203,6 +205,28 @@ def test_what_has_ended_and_what_is_not_there(place: Place) -> None:
         for named in (job, str(job.id)):
             with pytest.raises(NotFound):
                 [*bob.events(named)]
+
+
+def test_a_token_ends_what_it_began(place: Place, cutting: Cutting) -> None:
+    """The stream ends with its token and a fresh one goes on behind it; without one, `Unauthenticated` is raised."""
+    expired, clock = b": the token has expired: connect", place.world.clock
+    short = mint(SECRET, "ada", now=clock.now(), ttl=timedelta(seconds=60))
+    clock.advance(int((clock.now() + timedelta(seconds=60)).timestamp()) - clock.now().timestamp() - 0.5)
+    tokens = iter([short, place.token(), place.token()])
+    with place.client() as client, Twin(place.kind, place.url, short) as old, ThreadPoolExecutor(2) as pool:
+        job = client.generate("a fox", **SMALL)
+        with Twin(place.kind, place.url, lambda: next(tokens)) as fresh:
+            renewed = pool.submit(lambda: [*fresh.events(job)])
+            refused = pool.submit(lambda: [*old.events(job)])
+            until(lambda: cutting.told.count(expired) >= 2)
+            clock.advance(60)
+            with pytest.raises(Unauthenticated, match="expired"):
+                refused.result(PATIENCE)
+            until(lambda: cutting.told.count(b"retry:") > cutting.told.count(expired))
+            place.run(job)
+            found = renewed.result(PATIENCE)
+    assert [event.name for event in found].count("snapshot") == 1
+    assert told(found, job) == moves(place, job)
 
 
 def test_a_door_that_is_full_is_waited_for_or_told(

@@ -18,7 +18,7 @@ from imagegen.doctor.examination import clean, examine, repair
 from imagegen.doctor.findings import Finding
 from imagegen.errors import ContentRefused, Temporary
 from imagegen.jobs import Job
-from imagegen.providers.base import Rejected, Unknown
+from imagegen.providers.base import Delivered, Rejected, Unknown
 from imagegen.settings import Settings
 from imagegen.states import BatchStatus, Status
 from storage.blobs import LocalBlobs
@@ -259,6 +259,22 @@ def test_clean_after_work(ward: Ward) -> None:
     assert ("fate-unknown", str(doubtful.attempt_id)) in ward.found()
 
 
+def test_days_before_a_budget_was_set_are_not_its_own(ward: Ward) -> None:
+    """A job of yesterday that commits more today: the new budget's account of yesterday has that alone, and may."""
+    world, before = ward.world, ward.found()
+    world.studio.submissions = [Delivered(data=b"<html>")]
+    today = world.clock.now().date()
+    job = world.job("gemini", owner="eve", max_paid_attempts=2, reserved_on=today - timedelta(days=1))
+    ward.budgets.set("owner:eve", "day", Decimal(9), True, at=world.clock.now())
+    world.chain(job)
+    assert world.now(job).cost_wasted
+    ward.drawn("gemini", owner="eve")
+    assert ward.found() == before
+    ward.sql("UPDATE imagegen_spending SET committed = 7 WHERE scope = 'owner:eve'")
+    assert ward.found() - before == {("spending-differs", f"owner:eve day {today}")}
+    ward.budgets.remove("owner:eve")
+
+
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
 def test_each_inconsistency_is_found(ward: Ward, plant: Plant) -> None:
     """Whatever is planted is found, it alone, with what to do about it."""
@@ -285,6 +301,30 @@ def test_young_objects_are_left_alone(ward: Ward) -> None:
     for key in keys:
         ward.put(key, timedelta(hours=1))
     assert ward.found() == before
+
+
+def test_what_goes_while_it_is_looked_at_is_no_finding(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job is erased, and a picture leaves the cache, between the look at the row and the look at its object."""
+    before, erased, purged = ward.found(), ward.drawn(), ward.drawn()
+    keys = layout.picture_keys(erased)
+    blob = layout.blob_key("8" * 64)
+    change = "UPDATE imagegen_cache SET blob_sha256 = :blob WHERE fingerprint = :fingerprint"
+    ward.sql(change, blob="8" * 64, fingerprint=purged.fingerprint)
+    head = ward.blobs.head
+
+    def meanwhile(key: str) -> object:
+        if key == keys.picture:
+            ward.sql("UPDATE image_generation_jobs SET erase_at = now() WHERE id = :job", job=erased.id)
+        if key == blob:
+            ward.sql("DELETE FROM imagegen_cache WHERE fingerprint = :fingerprint", fingerprint=purged.fingerprint)
+        return head(key)
+
+    ward.blobs.delete(keys.picture)
+    monkeypatch.setattr(ward.blobs, "head", meanwhile)
+    assert ward.found() == before
+    monkeypatch.undo()
+    ward.sql("UPDATE image_generation_jobs SET erase_at = NULL WHERE id = :job", job=erased.id)
+    assert ward.found() - before == {("object-missing", keys.picture)}
 
 
 def test_styles_keep_their_references(ward: Ward) -> None:
@@ -324,4 +364,14 @@ def test_repair_looks_again(ward: Ward) -> None:
     job = ward.drawn()
     ward.sql("UPDATE image_generation_jobs SET blob_sha256 = :blob WHERE id = :job", blob="9" * 64, job=job.id)
     assert [one.done for one in repair(found, ward.world.services)] == ["kept: a row refers to it meanwhile"]
+    assert ward.blobs.head(key) is not None
+
+
+def test_repair_keeps_what_is_stored_again(ward: Ward) -> None:
+    """The same bytes came once more after the examination: the row that names them may be on its way."""
+    key = ward.put(layout.input_key("7" * 64))
+    found = [one for one in ward.findings() if one.id == key]
+    ward.put(key, timedelta(0))
+    (repaired,) = repair(found, ward.world.services)
+    assert repaired.done.startswith("kept: it was stored again")
     assert ward.blobs.head(key) is not None

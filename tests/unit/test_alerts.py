@@ -190,6 +190,21 @@ def test_spending_is_unusual(tower: Tower) -> None:
     assert told("5", "2400", "1", spend_per_hour=Decimal(5)) == ["spend"]
 
 
+def test_what_another_round_raises_meanwhile_stays(tower: Tower, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rounds overlap and a budget was set in between: the one that does not know it yet clears no alert of it."""
+    tower.budget("6")
+
+    def late(*, at: Any) -> list[Budget]:
+        monkeypatch.undo()
+        tower.watch()
+        return []
+
+    monkeypatch.setattr(tower.budgets, "list", late)
+    tower.watch()
+    tower.watch()
+    assert (tower.gauges.keys, len(tower.hook.texts)) == (["budget:all:day:2026-11-21:50"], 1)
+
+
 def test_the_two_watches_leave_each_other_alone(tower: Tower) -> None:
     """Neither clears what the other judges."""
     tower.budget("6")

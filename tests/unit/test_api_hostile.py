@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from imagegen import layout
 from imagegen.api.logs import ACCESS_LOG, hide_queries
 from imagegen.bounds import MAX_DEPTH, too_deep
 from tests.door import Door, served
@@ -102,3 +104,47 @@ def test_the_access_log_has_no_queries(caplog: pytest.LogCaptureFixture) -> None
         assert len(log.filters) == len(before) + 1
     finally:
         log.filters[:] = before
+
+
+def test_no_query_parameter_is_passed_over(door: Door) -> None:
+    """Given twice it is refused, whichever would have counted; misspelt ones are named beside it."""
+    for path in ("jobs?status=queued&status=failed", "batches?limit=1&limit=2", "costs?by=day&by=owner"):
+        name = path.partition("?")[2].partition("=")[0]
+        reply = door.client.get(f"/api/images/{path}", headers=door.headers)
+        assert refused(reply) == [name]
+        assert reply.json()["problems"][0]["reason"] == "is given 2 times"
+    reply = door.client.get("/api/images/jobs?owner=a&owner=b&staus=failed", headers=door.headers)
+    assert refused(reply) == ["staus", "owner"]
+
+
+def test_nobody_is_sent_elsewhere(door: Door) -> None:
+    """A slash too many is an unknown address: a redirect would carry scheme and host as the request claims them."""
+    for method, path in (("GET", "jobs/"), ("POST", "generate/"), ("GET", "styles/")):
+        reply = door.client.request(
+            method, f"/api/images/{path}", headers={**door.headers, "Host": "evil.example"}, follow_redirects=False
+        )
+        assert (reply.status_code, reply.json()["code"], "location" in reply.headers) == (404, "NOT_FOUND", False)
+
+
+def test_numbers_too_long_to_read_are_told_as_such(door: Door) -> None:
+    """Thousands of digits are refused in a user's words, not in the interpreter's."""
+    headers = {**door.headers, "Content-Type": "application/json"}
+    for number in ("9" * 5_000, "-" + "9" * 401, "1e999"):
+        reply = door.client.post(
+            "/api/images/generate", content=f'{{"prompt": "a fox", "seed": {number}}}', headers=headers
+        )
+        assert (reply.status_code, "set_int_max_str_digits" in reply.text) == (400, False)
+        assert "is too large a number" in reply.json()["detail"]
+
+
+def test_what_is_looked_at_can_be_asked_for_by_head(world: World, door: Door) -> None:
+    """Pictures, health and docs answer HEAD as GET, without the content; what is not there is not there."""
+    job = door.post("/api/images/generate", {**FOX, "provider": "gemini", "width": 320, "height": 180}).json()
+    world.chain(world.store.jobs.get(UUID(job["jobId"])))
+    picture = layout.picture_keys(world.store.jobs.get(UUID(job["jobId"]))).picture
+    for path in (f"/files/{picture}", "/health", "/ready", "/docs"):
+        whole, head = door.get(path), door.client.head(path)
+        assert (head.status_code, head.headers["content-type"]) == (200, whole.headers["content-type"])
+        assert int(head.headers["content-length"]) == len(whole.content)
+    assert door.client.head("/files/project_default/none.png").status_code == 404
+    assert door.client.head("/api/images/jobs", headers=door.headers).status_code == 405

@@ -16,6 +16,8 @@ pytest_plugins = ["tests.worlds"]
 FOX = {"prompt": "a fox", "provider": "nanobanana", "width": 320, "height": 180}
 NOIR = {"name": "Noir", "modifiers": ["film grain"]}
 OPEN = {"/health", "/ready"}
+SERVICES = {"/metrics"}
+"""For service tokens alone."""
 UNDESCRIBED = {"/files/{key:path}", "/api/webhooks/{provider}", "/openapi.json", "/docs"}
 """Served without a token and not in the OpenAPI: guarded by an address that nobody guesses, or nobody's secret."""
 BUDGET = {"scope": "owner:ada", "period": "month", "limit": 5}
@@ -116,7 +118,7 @@ def test_lists_show_ones_own(door: Door, belongings: dict[str, str]) -> None:
     """Bob's lists hold nothing of ada's, with any filter; naming her is refused; his own is there for him alone."""
     bob = door.as_("bob")
     for method, path in routes(door):
-        if method != "get" or "{" in path or path.endswith("/events"):
+        if method != "get" or "{" in path or path.endswith("/events") or path in SERVICES:
             continue
         query = QUERIES.get((method, path), {})
         assert bob.get(path, **query).json()["items"] == [], path
@@ -125,6 +127,15 @@ def test_lists_show_ones_own(door: Door, belongings: dict[str, str]) -> None:
     assert bob.get("/api/images/jobs", project="adas").json()["items"] == []
     bobs = bob.post("/api/images/generate", FOX).json()["jobId"]
     assert [job["jobId"] for job in bob.get("/api/images/jobs").json()["items"]] == [bobs]
+
+
+def test_what_is_for_services_is_for_no_owner(door: Door, belongings: dict[str, str]) -> None:
+    """403 for every owner, whatever it adds; a service reads it."""
+    assert {path for _, path in routes(door)} >= SERVICES
+    for path in SERVICES:
+        for reply in (door.get(path), door.as_("bob").get(path), door.get(path, owner="ada")):
+            assert (reply.status_code, reply.json()["code"]) == (403, "FORBIDDEN")
+        assert door.as_("shop", service=True).get(path).status_code == 200
 
 
 def test_streams_tell_ones_own(door: Door, belongings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

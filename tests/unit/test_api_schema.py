@@ -45,7 +45,7 @@ def test_every_answer_is_one_that_the_schema_promises(case: Any) -> None:
     case.call_and_validate(headers=bearer("ada", WORLD.clock.now()), checks=ALL)
 
 
-@SCHEMA.include(path_regex="/(budgets|costs)").parametrize()
+@SCHEMA.include(path_regex="/(budgets|costs|metrics)").parametrize()
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 def test_a_services_answers_are_promised_too(case: Any) -> None:
     """All checks hold for a service, which may do more."""

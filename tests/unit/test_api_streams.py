@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from imagegen.api import listener, live, streams
-from imagegen.testing.memory import MemoryJobs
+from imagegen.errors import PartUnavailable
+from imagegen.testing.memory import ManualClock, MemoryJobs
+from tests.door import bearer
 from tests.event_door import Served
 from tests.jobs_kit import MemoryStore, claimed
 from tests.streams import opened
@@ -124,6 +127,56 @@ def test_silence_is_broken_by_heartbeats(served: Served, monkeypatch: pytest.Mon
             assert [one.event for one in await stream.rest()] == ["snapshot"]
             assert stream.reader.comments[0] == "heartbeat"
             assert stream.reader.comments[-1] == "an hour is over: connect again"
+
+    served.run(story)
+
+
+def expiring(clock: ManualClock, seconds: float) -> dict[str, str]:
+    """A token that holds for so many seconds more."""
+    token = bearer("ada", clock.now(), ttl=timedelta(seconds=60))
+    clock.advance(int((clock.now() + timedelta(seconds=60)).timestamp()) - clock.now().timestamp() - seconds)
+    return token
+
+
+def test_a_stream_ends_with_its_token(served: Served) -> None:
+    """At the token's `exp`, and says why, whatever is followed; with the token of before it is not begun again."""
+    job, clock = served.world.job(owner="ada"), served.world.clock
+
+    async def story() -> None:
+        token = expiring(clock, 0.1)
+        for path, mark in ((f"jobs/{job.id}/events", {}), ("events", {"Last-Event-ID": "0"})):
+            async with opened(served.app, f"/api/images/{path}", {**token, **mark}) as stream:
+                await stream.rest()
+                assert stream.status == 200
+                assert stream.reader.comments[-1] == "the token has expired: connect again with another"
+        clock.advance(0.2)
+        async with opened(served.app, "/api/images/events", token) as late:
+            assert (late.status, b"the token has expired" in late.body) == (401, True)
+        async with opened(served.app, "/api/images/jobs", token) as forgiven:
+            assert forgiven.status == 200
+        assert served.house.live._listeners == {}
+
+    served.run(story)
+
+
+def test_pages_end_with_the_token_too(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that catches up while the database is away is let go at `exp`, and not kept until it is back."""
+    monkeypatch.setattr(streams, "STREAM_RECONNECT", 0.01)
+    clock, log = served.world.clock, served.world.services.event_log
+
+    class Away:
+        def __getattr__(self, name: str) -> Any:
+            if name == "between":
+                raise PartUnavailable("away")
+            return getattr(log, name)
+
+    object.__setattr__(served.world.services, "event_log", Away())
+
+    async def story() -> None:
+        token = expiring(clock, 0.1)
+        async with opened(served.app, "/api/images/events", {**token, "Last-Event-ID": "0"}) as stream:
+            await stream.rest()
+            assert stream.reader.comments[-1] == "the token has expired: connect again with another"
 
     served.run(story)
 

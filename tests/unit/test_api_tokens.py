@@ -68,6 +68,7 @@ def test_a_minted_token_is_read_back(service: bool) -> None:
     """Owner and role come out as they went in, under the audience that both sides name."""
     token = mint(SECRET, "ada", now=NOW, ttl=HOUR, service=service, audience="pictures")
     assert shared("pictures").caller(token, NOW) == Caller("ada", service)
+    assert shared("pictures").caller(token, NOW).expires == (NOW + timedelta(hours=1)).timestamp()
     assert Caller("ada", service).sees == (None if service else "ada")
 
 

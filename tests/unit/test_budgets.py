@@ -173,6 +173,27 @@ def test_another_attempt_without_room_ends_the_job(world: World) -> None:
     world.closes()
 
 
+@pytest.mark.parametrize("scope", ["all", "project:p1", "provider:gemini", "owner:o1"])
+def test_an_ended_job_tells_no_other_owners_spending(world: World, scope: str) -> None:
+    """Its error has the figures of its owner's own budget; of a shared one, as at admission, only that it is full."""
+    job = world.job("gemini", max_paid_attempts=2)
+    mine, name = f"owner:{job.owner}", scope.replace("p1", job.project_id).replace("o1", job.owner)
+    limit(world, 2 * CENTS - Decimal("0.000001"), name)
+    world.studio.submissions = [Delivered(data=b"<html>")]
+    world.chain(job)
+    told = world.now(job).error_message or ""
+    assert told.startswith(f"the budget {name} (total) has no room")
+    assert ("limit $" in told, "committed" in told) == (name == mine, name == mine)
+
+
+def test_a_picture_that_is_gone_tells_no_spending_either(world: World) -> None:
+    """Nor does a job that was admitted for a picture from the cache which has to be bought after all."""
+    limit(world, Decimal("0.001234"))
+    job = world.job(cost_credits=Decimal(0))
+    world.live(job)
+    assert world.now(job).error_message == "the budget all (total) has no room for it"
+
+
 def test_a_free_refusal_keeps_the_reservation(world: World) -> None:
     """Not bought, to be tried again: as much is committed as before, so a full budget is no obstacle."""
     limit(world, CENTS)

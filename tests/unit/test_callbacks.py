@@ -20,7 +20,8 @@ from imagegen.records import Attempt
 from imagegen.settings_values import PROVIDERS
 from imagegen.states import MoveName, Stage, Status
 from tests.jobs_kit import GRACE, facts, step, submitted
-from tests.pipeline_parts import PICTURE, Weather, World
+from tests.pipeline_doubles import PICTURE, Weather
+from tests.pipeline_parts import World
 
 pytest_plugins = ["tests.worlds"]
 LOST = Unknown(error=SubmissionUnknown("reset"))

@@ -15,7 +15,8 @@ from imagegen.outcomes import Advance, Finish, Lost
 from imagegen.providers.base import Accepted, Delivered, NotSent, Rejected, Running, Submission, Unknown
 from imagegen.states import BatchStatus, MoveName, Stage, Status
 from tests.jobs_kit import CENTS, claimed, new_batch, submitted
-from tests.pipeline_parts import PAID, PICTURE, World
+from tests.pipeline_doubles import PAID, PICTURE
+from tests.pipeline_parts import World
 
 pytest_plugins = ["tests.worlds"]
 

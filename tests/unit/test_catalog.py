@@ -119,6 +119,13 @@ def test_a_user_s_price_wins_from_its_day_on(tmp_path: Path) -> None:
         (('source = "my contract"', ""), "lacks source"),
         (('source = "my contract"', 'source = "x"\ncurrency = "EUR"'), "unknown currency"),
         (("[[prices]]", "[[prices"), "cannot be read"),
+        (('amount = "0.055"', 'amount = "0.0000001"'), "at most six decimals"),
+        (('amount = "0.055"', 'amount = "1e9"'), "not a positive number"),
+        (('provider = "nanobanana"', 'provider = ["nanobanana"]'), "no text as provider"),
+        (('source = "my contract"', "source = 5"), "no text as source"),
+        (("[[prices]]", "[[price]]"), "has price, and not"),
+        (("[[prices]]", "[prices]"), "has one"),
+        ((ROW, ROW + ROW), "row 2 .* an earlier row once more"),
     ],
 )
 def test_a_wrong_price_file_is_refused(tmp_path: Path, change: tuple[str, str], told: str) -> None:

@@ -43,7 +43,8 @@ def test_budgets_are_set_listed_and_removed(till: Till) -> None:
     assert "no budget is set (emulated money)" in till.run("budgets").stdout
     told = till.run("budgets", "set", "all", "$0.10", "--period", "month")
     assert told.stdout == "all: $0.10 per month, hard (emulated money); $0.00 committed, $0.10 remaining\n"
-    till.run("budgets", "set", "provider:gemini", "5", "--period", "total", "--soft")
+    told = till.run("budgets", "set", "provider:gemini", "5", "--period", "total", "--soft")
+    assert told.stdout.startswith("provider:gemini: $5.00 in total, soft (emulated money); ")
     price = admit_image(parse_request({"prompt": "a fox"}), till.world.services, door="cli").jobs[0].cost_estimated
     listed = till.run("budgets").stdout.splitlines()
     assert listed[0].split() == ["SCOPE", "PERIOD", "KIND", "COMMITTED", "LIMIT", "REMAINING"]

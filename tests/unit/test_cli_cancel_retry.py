@@ -22,7 +22,8 @@ from imagegen.providers.base import Delivered, Rejected, Running
 from imagegen.states import MoveName, Status
 from imagegen.testing.memory import MemoryJobs
 from tests.jobs_kit import MemoryStore, new_batch, step
-from tests.pipeline_parts import PAID, World
+from tests.pipeline_doubles import PAID
+from tests.pipeline_parts import World
 
 
 class Desk:
@@ -154,6 +155,8 @@ def test_retry_needs_buy_for_what_must_be_paid_again(desk: Desk) -> None:
     free, lost = desk.failed(), desk.lost()
     forecast = desk.json("retry", str(free.id), str(lost.id), "--dry-run")
     assert [(one["dollars"], one["needsBuy"]) for one in forecast["items"]] == [(0.039, False), (0.039, True)]
+    assert forecast["items"][1]["would"] == "be left alone: only --buy buys it again"
+    assert desk.json("retry", str(lost.id), "--dry-run", "--buy")["items"][0]["would"] == "buy again"
     told = desk.run("retry", str(free.id), str(lost.id))
     first, second = told.stdout.splitlines()
     assert told.exit_code == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -311,7 +312,12 @@ def test_providers_tells_hosts_prices_and_breakers(desk: Desk) -> None:
     assert items["gemini"]["breaker"] == {"submit": "closed", "poll": "closed"}
     assert items["fal"]["breaker"] is None
     assert items["gemini"]["documentedHost"]
-    assert any(model["endOfLife"] for model in items["gemini"]["models"])
+    ends = {model["endOfLife"]: model["ended"] for model in items["gemini"]["models"] if model["endOfLife"]}
+    assert ends
+    assert ends == {end: end <= desk.clock.now().date().isoformat() for end in ends}
+    desk.clock.advance(timedelta(days=3650).total_seconds())
+    listed = desk.run("providers").stdout
+    assert ("ends " in listed, [end for end in ends if f"ended {end}, move to " not in listed]) == (False, [])
     assert "nanobanana  emulated  api.nanobananaapi.ai\n" in desk.run("providers").stdout
 
 

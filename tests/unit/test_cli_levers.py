@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from imagegen.cli.main import imagegen
+from imagegen.contracts import rfc3339
 from imagegen.testing.breaker import MemoryBreaker
 from imagegen.testing.memory import MemoryPauses
 from tests.admission_parts import World
@@ -108,7 +109,7 @@ def test_what_is_paused_is_listed(desk: Desk) -> None:
     )  # fmt: skip
     desk.world.clock.advance(60)
     assert desk.json("pause", "owner:studio 9") == {
-        "scope": "owner:studio 9", "reason": None, "pausedAt": desk.world.clock.now().isoformat(),
+        "scope": "owner:studio 9", "reason": None, "pausedAt": rfc3339(desk.world.clock.now()),
     }  # fmt: skip
     lines = desk.run("pause", "--list").stdout.splitlines()
     assert lines[0].split() == ["SCOPE", "SINCE", "(UTC)", "REASON"]

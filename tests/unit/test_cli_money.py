@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from imagegen.cli.output import columns
 from imagegen.records import Alert
 from imagegen.states import Status
 from tests.admission_parts import NOW
@@ -97,6 +98,22 @@ def test_costs_are_a_table_with_bars(desk: Desk) -> None:
     assert lines[2][-1].count("█") > lines[3][-1].count("█") > 0
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("columns", ["40", "60", "80", "160"])
+def test_no_figure_is_ever_cut(desk: Desk, monkeypatch: pytest.MonkeyPatch, columns: str, terminal: bool) -> None:
+    """However narrow the terminal, every dollar is whole and long names are folded; a pipe has them on one line."""
+    project = "a-project-with-a-name-of-thirty-six-x"
+    desk.end(desk.submit("a fox", "--project", project), cost_credits=Decimal("1234.039"))
+    monkeypatch.setenv("COLUMNS", columns)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    told = desk.run("costs", "--by", "project", "--emulated").stdout
+    assert told.count("$1234.039") == 2
+    assert "UNCERTAIN" in told
+    assert "…" not in told
+    assert terminal or f"\n{project}  " in told
+
+
 def test_costs_are_told_to_programs(desk: Desk) -> None:
     """As one JSON document, or as CSV, with the filters that were given."""
     job = desk.submit("a fox", "--metadata", "film=Noir, the first")
@@ -119,6 +136,17 @@ def test_a_key_is_text_and_no_markup(desk: Desk) -> None:
     """What callers wrote is printed as it stands."""
     desk.submit("a fox", "--project", "[red]x[/red]")
     assert "[red]x[/red]" in desk.run("costs", "--by", "project", "--emulated").stdout
+
+
+def test_no_caller_steers_the_operator_s_terminal(desk: Desk) -> None:
+    """Escape sequences and line ends that callers wrote are shown as such, in every table; programs get them exact."""
+    wild = "\x1b]0;owned\x07\nx"
+    desk.submit("a fox", "--project", "\x1b[31mred", "--metadata", f"film={wild}")
+    by = ("costs", "--by", "metadata.film", "--emulated")
+    for told in (desk.run(*by), desk.run("costs", "--by", "project", "--emulated")):
+        assert (told.exit_code, "\x1b" in told.stdout, "\\x1b" in told.stdout) == (0, False, True)
+    assert desk.json(*by)["items"][0]["key"] == wild
+    assert columns([("NAME", "N"), (wild, "1")]).splitlines()[1] == "\\x1b]0;owned\\x07\\nx  1"
 
 
 def test_alerts_are_listed(desk: Desk) -> None:

@@ -82,7 +82,7 @@ def test_local_pictures_are_stored_along(world: World, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("style_id", "capsule", "told"),
     [
-        ("noir", {"modifiers": ["x"]}, "name: Field required"),
+        ("noir", {"modifiers": ["x"]}, "name: is missing"),
         ("noir", {**CAPSULE, "modifers": []}, "modifers: is not a field"),
         ("noir", {**CAPSULE, "references": ["none.png"]}, "references.0"),
         ("noir", ["not", "an", "object"], "holds no object"),

@@ -17,6 +17,7 @@ from imagegen.client import (
     PurchaseNeeded,
     StillRunning,
 )
+from imagegen.contracts import JobDocument
 from imagegen.errors import ImagegenError
 from imagegen.testing.memory import ManualClock
 from tests.unit.test_client import PaperWire
@@ -67,6 +68,15 @@ def test_a_refusal_is_raised_as_it_was(client: CeleryClient, wire: PaperWire, er
     with pytest.raises(type(error), match=error.message) as caught:
         client.retry(uuid4())
     assert (caught.value.details.get("dollars"), len(wire.commands)) == (error.details.get("dollars"), 1)
+
+
+def test_a_retry_carries_the_caller_s_key(client: CeleryClient, wire: PaperWire) -> None:
+    """Where there is one; without it the message's own id is the key, which its resends have too."""
+    wire.answers = [JobDocument(job_id=uuid4(), status="queued").json_document()] * 2
+    client.retry(uuid4(), buy=True, idempotency_key="k")
+    client.retry(uuid4(), buy=True)
+    with_key, without = (kwargs for _, _, kwargs in wire.commands)
+    assert (with_key["idempotencyKey"], "idempotencyKey" in without) == ("k", False)
 
 
 def test_no_answer_is_told_in_time(client: CeleryClient, wire: PaperWire) -> None:

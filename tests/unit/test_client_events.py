@@ -147,9 +147,10 @@ def test_a_bare_id_may_be_of_either() -> None:
     assert reel.pauses == []
     for named, looks in ((JOB, 2), (Job(**dict(job())), 1), (Batch.model_validate(batch().json_document()), 1)):
         nobody = Reel([NOBODY])
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound) as caught:
             next(nobody.follow(named))
         assert len(nobody.calls) == looks
+        assert caught.value.message == (f"no job or batch has the id {JOB}" if looks == 2 else "told so")
 
 
 @pytest.mark.parametrize("end", [None, CUT, Lost("ReadTimeout silence", sent=True)], ids=["closed", "cut", "silent"])

@@ -226,22 +226,50 @@ def test_going_on_without_buying_is_sent_again() -> None:
     assert door.bodies() == [{"buy": False}] * 2
 
 
-def test_a_purchase_is_not_sent_again() -> None:
-    """After a lost answer it is looked at: a job that goes on was bought, one that does not is left to the caller."""
+def test_a_purchase_is_sent_again_under_one_key() -> None:
+    """Each call has a key of its own for all it sends; one of the caller's goes into the body, as for orders."""
     failed = Job(job_id=uuid4(), status="failed", run=1)
-    bought = Paper(job("failed", failed.id, run=1), CUT, job("failed", failed.id, run=2))
-    assert bought.hold(bought.talks.retry(failed, buy=True)).run == 2
-    assert [call.method for call in bought.calls] == ["GET", "POST", "GET"]
-    unsure = Paper(job("failed", failed.id, run=1), problem(503, "PART_UNAVAILABLE"), job("failed", failed.id, run=1))
+    door = Paper(CUT, REFUSED, problem(503, "PART_UNAVAILABLE"), job("failed", failed.id, run=2))
+    assert door.hold(door.talks.retry(failed, buy=True)).run == 2
+    assert [call.method for call in door.calls] == ["POST"] * 4
+    (key,) = {call.headers["Idempotency-Key"] for call in door.calls}
+    door.hold(door.talks.retry(failed, buy=True))
+    assert door.calls[-1].headers["Idempotency-Key"] != key
+    door.hold(door.talks.retry(failed, buy=True, key="Füchse 1"))
+    assert "Idempotency-Key" not in door.calls[-1].headers
+    assert door.bodies()[-1] == {"buy": True, "idempotencyKey": "Füchse 1"}
+
+
+def test_a_purchase_without_an_answer_is_told_as_one() -> None:
+    """Where it may have been taken, the caller is to look; what was refused, or has a key, is as any other call."""
+    failed = Job(job_id=uuid4(), status="failed", run=1)
+    unsure = Paper(problem(503, "PART_UNAVAILABLE"), REFUSED)
     with pytest.raises(PartUnavailable, match="look at it before you buy again") as caught:
         unsure.hold(unsure.talks.retry(failed, buy=True))
     assert (caught.value.billed, caught.value.retryable) == ("unknown", False)
-    assert [call.method for call in unsure.calls] == ["GET", "POST", "GET"]
-    unsent = Paper(
-        job("failed", failed.id), REFUSED, problem(429, "TOO_MANY_REQUESTS"), job("queued", failed.id, run=2)
-    )
-    assert unsent.hold(unsent.talks.retry(failed, buy=True)).status == "queued"
-    assert [call.method for call in unsent.calls] == ["GET", "POST", "POST", "POST"]
+    for door, key in ((Paper(REFUSED), None), (Paper(CUT), "k")):
+        with pytest.raises(PartUnavailable) as plain:
+            door.hold(door.talks.retry(failed, buy=True, key=key))
+        assert (plain.value.billed, plain.value.retryable) == ("no", True)
+
+
+def test_an_id_that_nobody_knows_is_told_in_true_words() -> None:
+    """A bare id may be a job's or a batch's, and the error says so; a document's says what the door does."""
+    wanted = uuid4()
+    for ask in (
+        lambda talks, one: talks.get(one),
+        lambda talks, one: talks.cancel(one),
+        lambda talks, one: talks.retry(one, buy=True),
+        lambda talks, one: talks.wait(one, 5),
+    ):
+        for one, told in (
+            (str(wanted), f"no job or batch has the id {wanted}"),
+            (Job(job_id=wanted, status="queued"), "told so"),
+        ):
+            door = Paper(NOBODY)
+            with pytest.raises(NotFound) as caught:
+                door.hold(ask(door.talks, one))
+            assert caught.value.message == told
 
 
 def test_filters_are_those_of_the_door() -> None:

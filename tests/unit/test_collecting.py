@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from imagegen import cancelling, collecting, layout, policies
-from imagegen.errors import BadArtifact, GenerationFailed, ImagegenError, Temporary
+from imagegen.errors import ArtifactExpired, AuthError, BadArtifact, GenerationFailed, ImagegenError, Temporary
 from imagegen.jobs import Job
+from imagegen.keepsakes import Keepsake
 from imagegen.outcomes import Park
 from imagegen.providers.base import Accepted, Failed, Running, Unknown
 from imagegen.states import Stage, Status
-from tests.pipeline_parts import PAID, PICTURE, World
+from tests.pipeline_doubles import PAID, PICTURE
+from tests.pipeline_parts import World
 
 pytest_plugins = ["tests.worlds"]
 
@@ -56,6 +58,42 @@ def test_bytes_that_could_not_be_kept_in_time_are_found(world: World) -> None:
     assert world.live(job)[0].status is Status.COMPLETED
     assert world.studio.calls == 1
     world.closes()
+
+
+def test_an_order_that_was_kept_in_the_store_alone_is_asked_for(world: World) -> None:
+    """Neither PostgreSQL nor a reconciliation heard of the order in time: its number is found, and its picture used."""
+    world.shop.submissions = [Unknown(error=Temporary("reset"))]
+    job = world.job()
+    world.chain(job)
+    attempt_id = world.now(job).attempt_id
+    assert attempt_id is not None
+    world.files.put(layout.attempt_key(attempt_id), Keepsake(order="o9").packed(), "application/octet-stream")
+    wait(world)
+    (done,) = world.live(job)
+    assert (done.status, done.billed, world.shop.calls, world.shop.polls) == (Status.COMPLETED, "yes", 1, 1)
+    world.closes()
+
+
+def test_a_question_that_is_refused_says_nothing_of_the_order(world: World) -> None:
+    """The key was withdrawn: nothing is released, and once there is another the picture is fetched and settled."""
+    job = given_up_with_an_order(world)
+    world.shop.progresses = [AuthError("key withdrawn")]
+    world.sweep()
+    assert (world.now(job).billed, world.kinds(job)) == ("unknown", ["reserve", "uncertain"])
+    wait(world)
+    (done,) = world.live(job)
+    assert (done.status, world.kinds(job)) == (Status.COMPLETED, ["reserve", "uncertain", "settle"])
+    world.closes()
+
+
+@pytest.mark.parametrize("spoilt", [ArtifactExpired("gone"), b"<html>"])
+def test_a_file_that_is_gone_is_no_release(world: World, spoilt: ImagegenError | bytes) -> None:
+    """The provider drew, and its file cannot be had: what is uncertain stays so, or was charged; never nothing."""
+    job = given_up_with_an_order(world)
+    world.web.answers = [spoilt]
+    world.sweep()
+    assert world.now(job).billed != "no"
+    assert "release" not in world.kinds(job)
 
 
 def test_an_order_that_came_to_nothing_is_released(world: World) -> None:
@@ -145,3 +183,18 @@ def wait(world: World) -> None:
     """Until the next look."""
     world.clock.advance(policies.COLLECT_EVERY.total_seconds() * 2**6)
     world.sweep()
+
+
+def test_a_doubt_after_a_charge_is_resolved_too(world: World) -> None:
+    """An earlier attempt was charged for nothing, the newest ended in doubt: its late proof counts all the same."""
+    world.shop.progresses = [Failed(error=GenerationFailed("no", {"billed": "yes"})), *[Running()] * 200]
+    job = world.job(max_paid_attempts=2)
+    (failed,) = world.live(job, rounds=300)
+    assert (failed.error_code, failed.attempts, failed.billed) == ("DEADLINE_EXCEEDED", 2, "yes")
+    assert None not in (failed.cost_wasted, failed.cost_uncertain)
+    world.shop.progresses = []
+    wait(world)
+    (done,) = world.live(job)
+    assert (done.status, done.cost_wasted, done.cost_uncertain) == (Status.COMPLETED, failed.cost_wasted, None)
+    assert world.kinds(job) == ["reserve", "waste", "reserve", "uncertain", "settle"]
+    world.closes()

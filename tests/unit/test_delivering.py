@@ -24,7 +24,8 @@ from imagegen.testing.memory import MemoryJobs
 from imagegen.transport import NotSentError, Reply
 from imagegen.webhooks import Signer
 from tests.jobs_kit import MemoryStore
-from tests.pipeline_parts import Shop, World
+from tests.pipeline_doubles import Shop
+from tests.pipeline_parts import World
 
 pytest_plugins = ["tests.worlds"]
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

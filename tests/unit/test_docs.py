@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 from pydantic import BaseModel
 
+from imagegen.cli.main import imagegen
 from imagegen.contracts import BatchDocument, BatchRequest, Cost, ImageRequest, JobDocument, JobError, WaitingFor
 from imagegen.errors import BY_CODE, ImagegenError
+from imagegen.settings import Settings
+from imagegen.settings_rules import access_problems
 from imagegen.states import MOVES, MoveName, Stage, Status
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+SOURCES = [path for package in ("imagegen", "storage", "tasks") for path in sorted((ROOT / package).rglob("*.py"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -54,6 +59,41 @@ def test_the_table_of_errors_is_the_code_s(code: str) -> None:
     meaning = (error.__doc__ or "").strip().splitlines()[0]
     row = f"| `{code}` | {'yes' if error.default_retryable else 'no'} | {error.default_billed} | {meaning} |"
     assert row in (ROOT / "docs/errors.md").read_text()
+
+
+def test_the_tables_of_settings_are_the_code_s(tmp_path: Path) -> None:
+    """docs/settings.md has each setting in the first column of one row, and nothing that is none."""
+    rows = [line for line in (ROOT / "docs/settings.md").read_text().splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(row.name for row in Settings.load({}, tmp_path).describe())
+
+
+COMMAND = re.compile(r"(?:`|\$ |&& |celery -A tasks )imagegen ([a-z][^`\n|&#]*)")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *SOURCES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_is_named_exists(page: Path) -> None:
+    """`imagegen …` in a page, or in what the code tells its users, is a command with the options that it is given."""
+    for text in COMMAND.findall(page.read_text()):
+        command: click.Command = imagegen
+        words = [word.strip("[](),.;") for word in text.split()]
+        while isinstance(command, click.Group) and words and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        assert command is not imagegen, text
+        known = {name for option in command.params for name in option.opts}
+        assert {word for word in words if word.startswith("--")} <= known, text
+
+
+def test_going_real_as_the_readme_says_it_starts(tmp_path: Path) -> None:
+    """The exports of README's "Going real" are all that a start asks for."""
+    text = (ROOT / "README.md").read_text().partition("## Going real")[2].partition("## ")[0]
+    given = dict(re.findall(r"([A-Z_]+)=(\S+)", text.partition("$ imagegen migrate")[0]))
+    given |= {"IMAGEGEN_DATABASE_URL": "postgresql://db/x", "IMAGEGEN_REDIS_URL": "redis://redis/0"}
+    given["IMAGEGEN_JWT_SECRET"] = "0123456789abcdef" * 4
+    settings = Settings.load(given, tmp_path)
+    settings.check()
+    assert (settings.real, settings.provider_names, access_problems(settings)) == (True, ("gemini",), [])
+    assert all(name in text for name in given)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from imagegen.outcomes import Finish, Lost
 from imagegen.recording import facts_of, move, patiently
 from imagegen.states import MoveName, Stage, Status
 from tests.jobs_kit import CENTS, accepted, admit, claimed, delivered, new_job, submitted
-from tests.pipeline_parts import PAID, World, parked
+from tests.pipeline_doubles import PAID
+from tests.pipeline_parts import World, parked
 
 pytest_plugins = ["tests.worlds"]
 

@@ -19,7 +19,8 @@ from imagegen.providers.base import Unknown
 from imagegen.states import BatchStatus, Status
 from tests.door import Door, served
 from tests.jobs_kit import new_batch
-from tests.pipeline_parts import PICTURE, Killed, Shop, World
+from tests.pipeline_doubles import PICTURE, Killed, Shop
+from tests.pipeline_parts import World
 
 pytest_plugins = ["tests.worlds"]
 DAY = timedelta(days=1)

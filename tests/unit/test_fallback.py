@@ -157,6 +157,23 @@ def test_a_resting_provider_is_better_than_one_that_refuses(world: World) -> Non
     world.closes()
 
 
+def test_a_paused_provider_is_gone_to_like_one_that_rests(world: World) -> None:
+    """An outage is waited out rather than an operator's pause; a refusal for good is not."""
+    world.store.pauses.pause("provider:gemini", reason="bill under review", at=world.clock.now())
+    open_circuit(world, "nanobanana")
+    waits = free(world)
+    assert parked(world.stage(waits)).reason == "breaker"
+    assert world.live(waits)[0].provider == "nanobanana"
+    world.shop.submissions = [refused(AuthError("401"))]
+    moves_on = free(world)
+    assert parked(world.stage(moves_on)).reason == "fallback"
+    assert parked(world.stage(moves_on)).reason == "paused"
+    world.store.pauses.resume("provider:gemini", at=world.clock.now())
+    (done,) = world.live(moves_on)
+    assert (done.status, done.provider) == (Status.COMPLETED, "gemini")
+    world.closes()
+
+
 def test_what_never_left_goes_elsewhere_at_the_second_failure(world: World) -> None:
     """Once is a hiccup: it backs off at the same provider; the second time the other one is asked."""
     world.shop.submissions = [NotSent(error=Temporary("refused")) for _ in range(5)]

@@ -21,7 +21,8 @@ from imagegen.settings_rules import file_problems
 from imagegen.states import Status
 from storage.blobs import LocalBlobs
 from tests.door import Door, served
-from tests.pipeline_parts import PICTURE, World
+from tests.pipeline_doubles import PICTURE
+from tests.pipeline_parts import World
 
 pytest_plugins = ["tests.worlds"]
 ROOT = Path(__file__).parents[2]

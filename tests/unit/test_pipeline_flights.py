@@ -20,7 +20,8 @@ from imagegen.records import Claimed
 from imagegen.states import MoveName, Status
 from imagegen.testing.memory import MemoryJobs
 from tests.jobs_kit import MemoryStore, new_batch, step
-from tests.pipeline_parts import PAID, Killed, World, parked
+from tests.pipeline_doubles import PAID, Killed
+from tests.pipeline_parts import World, parked
 
 pytest_plugins = ["tests.worlds"]
 

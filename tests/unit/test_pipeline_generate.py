@@ -12,7 +12,8 @@ from imagegen.outcomes import Advance, Finish, Lost
 from imagegen.providers.base import Delivered, NotSent, Rejected
 from imagegen.states import Status
 from tests.jobs_kit import CENTS, at
-from tests.pipeline_parts import PAID, World, parked
+from tests.pipeline_doubles import PAID
+from tests.pipeline_parts import World, parked
 
 pytest_plugins = ["tests.worlds"]
 PROVIDERS = pytest.mark.parametrize("provider", ["nanobanana", "gemini"])

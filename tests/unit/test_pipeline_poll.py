@@ -14,7 +14,8 @@ from imagegen.pipeline import poll
 from imagegen.providers.base import Accepted, Failed, Ready, Running
 from imagegen.states import MoveName, Stage, Status
 from tests.jobs_kit import CENTS, at
-from tests.pipeline_parts import PAID, World, parked, strike
+from tests.pipeline_doubles import PAID, strike
+from tests.pipeline_parts import World, parked
 
 pytest_plugins = ["tests.worlds"]
 

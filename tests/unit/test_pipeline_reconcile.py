@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from imagegen import layout, policies
@@ -11,7 +13,8 @@ from imagegen.outcomes import Finish, Lost
 from imagegen.providers.base import Accepted, Rejected, Unknown
 from imagegen.states import MoveName, Stage, Status
 from tests.jobs_kit import CENTS
-from tests.pipeline_parts import PAID, PICTURE, Killed, World, parked, strike
+from tests.pipeline_doubles import PAID, PICTURE, Killed, strike
+from tests.pipeline_parts import World, parked
 
 pytest_plugins = ["tests.worlds"]
 PROVIDERS = pytest.mark.parametrize("provider", ["nanobanana", "gemini"])
@@ -47,6 +50,15 @@ def test_a_lost_answer_waits_for_its_proof(world: World, proof: bool) -> None:
     assert world.kinds(job) == ["reserve", "settle" if proof else "uncertain"]
     assert world.studio.calls == 1
     world.closes()
+
+
+def strike_of(error: BaseException) -> Callable[[float], None]:
+    """A clock's `sleep` that the worker does not outlive."""
+
+    def sleep(seconds: float) -> None:
+        raise error
+
+    return sleep
 
 
 @PROVIDERS
@@ -115,7 +127,7 @@ def test_an_outcome_waits_for_postgresql(world: World, provider: str) -> None:
 
 @PROVIDERS
 def test_postgresql_away_for_longer_is_reconciled(world: World, provider: str) -> None:
-    """Away beyond the worker's patience: a kept picture is found again, an order's id is lost; never bought twice."""
+    """Away beyond the worker's patience: a kept picture is found again, an order's number too; never bought twice."""
     world.shop.meanwhile = world.studio.meanwhile = lambda: world.jobs.go_away(200)
     job = world.job(provider)
     with pytest.raises(PartUnavailable):
@@ -123,8 +135,39 @@ def test_postgresql_away_for_longer_is_reconciled(world: World, provider: str) -
     world.clock.advance(200)
     assert isinstance(world.stage(job, Stage.GENERATE), Lost)
     (done,) = world.live(job)
-    assert done.status is (Status.COMPLETED if provider == "gemini" else Status.FAILED)
+    assert (done.status, done.billed) == (Status.COMPLETED, "yes")
     assert world.shop.calls + world.studio.calls == 1
+    world.closes()
+
+
+def test_a_worker_killed_while_postgresql_is_away(world: World) -> None:
+    """The order was taken and could not be written down: its number is found in the store, and the picture fetched."""
+    world.shop.meanwhile = lambda: world.jobs.go_away(60)
+    world.clock.sleep = strike_of(Killed())  # type: ignore[method-assign]
+    job = world.job()
+    with pytest.raises(Killed):
+        world.stage(job)
+    del world.clock.sleep
+    (done,) = world.live(job)
+    assert (done.status, done.provider_job_id, world.shop.calls) == (Status.COMPLETED, "o1", 1)
+    assert world.kinds(job) == ["reserve", "settle"]
+    world.closes()
+
+
+def test_an_order_that_nobody_could_write_down(world: World) -> None:
+    """PostgreSQL and the store away together, for too long: the job ends in doubt, and is not sent again."""
+
+    def all_away() -> None:
+        world.jobs.go_away(200)
+        world.blobs.go_away(200)
+
+    world.shop.meanwhile = all_away
+    job = world.job()
+    with pytest.raises(PartUnavailable):
+        world.stage(job)
+    world.clock.advance(200)
+    (failed,) = world.live(job)
+    assert (failed.error_code, failed.billed, world.shop.calls) == ("SUBMISSION_UNKNOWN", "unknown", 1)
     world.closes()
 
 

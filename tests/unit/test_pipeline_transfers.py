@@ -22,7 +22,8 @@ from imagegen.outcomes import Advance, Finish, Lost
 from imagegen.providers.base import Rejected, Running
 from imagegen.states import MoveName, Stage, Status
 from tests.jobs_kit import at
-from tests.pipeline_parts import PAID, PICTURE, Killed, World, parked, strike
+from tests.pipeline_doubles import PAID, PICTURE, Killed, strike
+from tests.pipeline_parts import World, parked
 
 pytest_plugins = ["tests.worlds"]
 

@@ -31,7 +31,8 @@ from imagegen.placeholder_picture import draw
 from imagegen.providers.base import Failed, Rejected, Unknown
 from imagegen.states import MoveName, Status
 from tests.jobs_kit import at, new_batch, step
-from tests.pipeline_parts import Killed, World, parked, strike
+from tests.pipeline_doubles import Killed, strike
+from tests.pipeline_parts import World, parked
 
 pytest_plugins = ["tests.worlds"]
 WANTED: Mapping[str, Any] = {"prompt": "a fox", "provider": "nanobanana", "placeholder": "on_failure"}

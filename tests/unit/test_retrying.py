@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from imagegen import collecting, endings, retrying
+from imagegen import cancelling, collecting, endings, retrying
 from imagegen.errors import (
     ArtifactExpired,
+    BadArtifact,
     Conflict,
     ContentRefused,
     DeadlineExceeded,
@@ -23,12 +24,13 @@ from imagegen.errors import (
     StorageError,
 )
 from imagegen.jobs import Job
-from imagegen.providers.base import Accepted, Delivered, Failed, Rejected, Running, Unknown
+from imagegen.providers.base import Accepted, Delivered, Failed, Ready, Rejected, Running, Unknown
 from imagegen.records import Attempt
 from imagegen.retrying import plan_retry, retry, retry_batch
 from imagegen.states import BatchStatus, Stage, Status
 from tests.jobs_kit import CENTS, NOW, at, new_batch, new_job
-from tests.pipeline_parts import PAID, World
+from tests.pipeline_doubles import PAID
+from tests.pipeline_parts import World
 
 pytest_plugins = ["tests.worlds"]
 
@@ -311,3 +313,86 @@ def test_a_deadline_before_anything_was_bought_costs_its_price(world: World) -> 
     endings.fail(job, DeadlineExceeded("late"), world.services)
     assert continued(world, job).status is Status.COMPLETED
     world.closes()
+
+
+def test_a_hit_that_failed_in_its_upload_reserves_nothing(world: World) -> None:
+    """Its picture was bought before: the retry commits nothing, so a full budget stays within its limit."""
+    first = world.live(world.job(fingerprint="fox"))[0]
+    world.services.budgets.set("all", "total", first.committed, True, at=world.clock.now())
+    failed = failed_at(world, "project_demo", fingerprint="fox", cost_credits=Decimal(0))
+    assert (failed.cache_hit, failed.committed) == (True, 0)
+    again = retry(failed.id, world.services)
+    (budget,) = world.services.budgets.list(at=world.clock.now())
+    assert (again.stage, again.committed, budget.committed) == (Stage.UPLOAD, 0, budget.amount)
+    (done,) = world.live(failed)
+    assert (done.status, done.cost_credits, world.shop.calls) == (Status.COMPLETED, 0, 1)
+
+
+def out_of_money(world: World) -> Job:
+    """A job whose file was no good twice, and whose budget has no room for another purchase."""
+    world.web.answers = [BadArtifact("x"), BadArtifact("y")]
+    job = world.job(max_paid_attempts=2)
+    world.services.budgets.set("all", "total", PAID, True, at=world.clock.now())
+    (ended,) = world.live(job)
+    assert (ended.error_code, ended.cost_wasted, world.kinds(job)) == ("BUDGET_EXCEEDED", PAID, ["reserve", "waste"])
+    return ended
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_bad_file_whose_budget_was_full_is_asked_for_again(world: World, good: bool) -> None:
+    """Its waste is the price of the order that is asked again: once in the books, whatever comes of it."""
+    job = out_of_money(world)
+    world.web.answers = [] if good else [BadArtifact("z"), BadArtifact("z")]
+    done = continued(world, job)
+    assert done.status is (Status.COMPLETED if good else Status.FAILED)
+    assert (done.cost_credits, done.cost_wasted) == ((PAID, None) if good else (0, PAID))
+    assert world.kinds(job) == (["reserve", "waste", "settle"] if good else ["reserve", "waste"])
+    assert (done.committed, world.shop.calls) == (PAID, 1)
+
+
+def test_such_a_job_is_cancelled_for_the_same_price(world: World) -> None:
+    """Its order is waste, as it was."""
+    job = out_of_money(world)
+    retry(job.id, world.services)
+    ended = cancelling.cancel(job.id, world.services)
+    assert (ended.cost_credits, ended.cost_wasted, world.kinds(job)) == (0, PAID, ["reserve", "waste"])
+
+
+@pytest.mark.parametrize("told", ["no", "unknown", "yes"])
+def test_an_order_that_its_provider_gave_up_is_over(world: World, told: Any) -> None:
+    """Its file had expired, and asked for a fresh address the provider says that it failed: only a new order helps,
+    and what the old one cost, or may have, stays in the books once."""
+    world.web.answers = [ArtifactExpired("gone")]
+    first = Ready(url="https://x/1", actual=PAID)
+    world.shop.progresses = [first, Failed(error=GenerationFailed("no", {"billed": told, "retryable": False}))]
+    (ended,) = world.live(world.job())
+    assert (ended.status, ended.refreshed, ended.billed) == (Status.FAILED, True, told)
+    lost = ended.cost_wasted, ended.cost_uncertain
+    plan = retrying.plan_of(ended, world.services)
+    assert (plan.stage, plan.buys) == (Stage.GENERATE, told != "no")
+    done = continued(world, ended, buy=True)
+    assert (done.status, done.cost_credits, done.attempts) == (Status.COMPLETED, PAID, 2)
+    assert (done.cost_wasted, done.cost_uncertain) == lost
+
+
+def test_a_price_that_is_settled_stays(world: World) -> None:
+    """Told nothing, the estimate was settled with the failed transfer; what a later poll tells changes no book."""
+    world.shop.submissions = [Accepted(provider_job_id="p1")]
+    world.shop.progresses = [Ready(url="https://x/1"), Ready(url="https://x/2", actual=2 * CENTS)]
+    failed = failed_at(world, "blobs")
+    assert (failed.cost_credits, world.kinds(failed)) == (failed.cost_estimated, ["reserve", "settle"])
+    world.web.answers = [ArtifactExpired("gone")]
+    done = continued(world, failed)
+    assert (done.status, done.cost_credits) == (Status.COMPLETED, failed.cost_credits)
+    assert world.kinds(failed) == ["reserve", "settle"]
+
+
+def test_a_wasted_price_that_is_asked_for_again_stays(world: World) -> None:
+    """Nor does it where the file was no good: the waste that was told is what the order costs."""
+    world.shop.submissions = [Accepted(provider_job_id="p1")]
+    world.shop.progresses = [Ready(url="https://x/1"), Ready(url="https://x/2"), Ready(url="https://x/3", actual=PAID)]
+    world.web.answers = [BadArtifact("x"), BadArtifact("y")]
+    (failed,) = world.live(world.job())
+    assert failed.cost_wasted == failed.cost_estimated
+    done = continued(world, failed)
+    assert (done.status, done.cost_credits, done.cost_wasted) == (Status.COMPLETED, failed.cost_wasted, None)

@@ -28,6 +28,8 @@ DATE, LATER = "Sat, 21 Nov 2026 12:00:10 GMT", "Sat, 21 Nov 2026 12:01:30 GMT"
         ({"Retry-After": "inf"}, None),
         ({"Retry-After": "1e300"}, waits.LONGEST),
         ({"Retry-After": "Sat, 21 Nov 2026 11:00:00 GMT"}, 0.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 12:01:30 +99999999999999999999"}, None),
+        ({"Retry-After": f"Sat, 21 Nov 2026 {'9' * 30}:01:30 GMT"}, None),
     ],
 )
 def test_headers_ask_for_a_wait(headers: dict[str, str], seconds: float | None) -> None:
