@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -85,6 +86,15 @@ def check(grown: Mapping[Place, Decimal], budgets: Sequence[Budget]) -> None:
             worst = over, budget, wanted
     if worst is not None:
         raise refusal(worst[1], worst[2])
+
+
+def afford(prices: Iterable[tuple[Job, Decimal]], budgets: Sequence[Budget], day: date) -> None:
+    """Raises `BudgetExceeded` where a hard budget has no room for these prices together; `budgets`: as of that day."""
+    grown: dict[Place, Decimal] = defaultdict(Decimal)
+    for job, price in prices:
+        for scope in scopes(job):
+            grown[scope, day] += price
+    check(grown, [replace(one, committed=one.committed + grown.get((one.scope, day), NOTHING)) for one in budgets])
 
 
 def refusal(budget: Budget, wanted: Decimal) -> BudgetExceeded:

@@ -30,7 +30,9 @@ _CHARGED: dict[EntryKind, Billed] = {"settle": "yes", "waste": "yes", "uncertain
 def line(job: Job, kind: EntryKind, amount: Decimal, *, attempt_id: UUID | None = None, always: bool = False) -> Entry:
     """A ledger line of the job's attempt (its newest unless said), with the price row that it was bought by."""
     price = job.plan.get("price") or {}
-    return Entry(kind=kind, amount=amount, attempt_id=attempt_id or job.attempt_id, price=price, always=always)
+    return Entry(
+        kind=kind, amount=amount, attempt_id=attempt_id or job.attempt_id, price=price, always=always, run=job.run
+    )
 
 
 def price_of(job: Job) -> Decimal:

@@ -53,13 +53,18 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One ledger line in US dollars; `always` writes it even where the job's move finds nothing to move."""
+    """One ledger line in US dollars; `always` writes it even where the job's move finds nothing to move.
+
+    `run`: the job's when this was decided. An attempt has one line of a kind in a run, so one that is sent again after
+    the job went on changes nothing.
+    """
 
     kind: EntryKind
     amount: Decimal
     attempt_id: UUID | None
     price: Mapping[str, Any] = field(default_factory=dict)
     always: bool = False
+    run: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

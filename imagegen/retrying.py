@@ -21,7 +21,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from imagegen import layout, money, policies
+from imagegen import budgets, layout, money, policies
 from imagegen.errors import (
     ArtifactExpired,
     BadArtifact,
@@ -139,8 +139,9 @@ def retry_batch(
 ) -> tuple[Batch, Sequence[Job]]:
     """Continues the failed members of a batch; the others are not touched. `key`: as for one job.
 
-    All or none: raises `PurchaseNeeded` with the dollars of all its members together, before any goes on. Raises
-    `NotFound`, `IdempotencyConflict`, and `Conflict` where no member has failed.
+    All or none: raises `PurchaseNeeded` with the dollars of all its members together, and `BudgetExceeded` where these
+    do not fit, before any goes on. Raises `NotFound`, `IdempotencyConflict`, and `Conflict` where no member has failed.
+    Should others take the budget's room in that very moment, the members that had gone on by then do so.
     """
     _, jobs = services.jobs.get_batch(batch_id)
     failed = [job for job in jobs if job.status is Status.FAILED]
@@ -156,6 +157,10 @@ def retry_batch(
     if bought and not buy:
         what = f"{len(bought)} of {len(jobs)} pictures of batch {batch_id}"
         raise _purchase_needed(what, sum(bought, Decimal(0)), "unknown")
+    prices = [(job, plans[job.id].dollars) for job in failed if plans[job.id].target is Status.QUEUED]
+    if prices:
+        now = services.clock.now()
+        budgets.afford(prices, services.budgets.list(at=now), money.utc_day(now))
     for job_id in plans:
         _retried(job_id, services, buy, mark)
     return services.jobs.get_batch(batch_id)

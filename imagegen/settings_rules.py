@@ -34,7 +34,8 @@ def money_problems(settings: Settings) -> list[Problem]:
         return []
     missing = [name for name in settings.provider_names if getattr(settings, KEYS[name]) is None]
     if not settings.provider_names:
-        return [{"field": "USE_REAL_IMAGE", "reason": "is true, but no provider has a key", "remedy": "Set a key."}]
+        remedy = "Set a provider's key, such as GEMINI_API_KEY, or USE_REAL_IMAGE=false for the emulator."
+        return [{"field": "USE_REAL_IMAGE", "reason": "is true, but no provider has a key", "remedy": remedy}]
     return [
         {"field": env_name(KEYS[name]), "reason": "is not set", "remedy": f"Set it, or leave {name} out."}
         for name in missing

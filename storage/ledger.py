@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CTE, Boolean, exists, func, literal_column, or_, select
+from sqlalchemy import CTE, Boolean, and_, exists, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.sql import column
 from sqlalchemy.sql.elements import ColumnElement
@@ -20,10 +20,11 @@ _COLUMNS = ("job_id", "attempt_id", "kind", "amount", "currency", "price", "emul
 def enter(moved: CTE, job_id: ColumnElement[Any]) -> Insert:
     """The lines of a move: those marked `always` in any case, the others if the job moved; takes `entry_values`.
 
-    A line that stands already (the attempt's newest, of the same kind) is not written twice: a commit whose
-    acknowledgement was lost may be repeated, and a job that goes on may come to the same once more.
+    A line that stands already (the attempt's newest, of the same kind) is not written twice, nor is one of its kind and
+    run, nor one of a run before that of its newest line: a commit whose acknowledgement was lost may be repeated, and a
+    job that goes on may come to the same once more.
     """
-    names = [column(name, LEDGER.c[name].type) for name in ("attempt_id", "kind", "amount", "price")]
+    names = [column(name, LEDGER.c[name].type) for name in ("attempt_id", "kind", "amount", "price", "run")]
     rows = (
         func.jsonb_to_recordset(value("entries", JSONB()))
         .table_valued(*names, column("always", Boolean()))
@@ -40,7 +41,7 @@ def enter(moved: CTE, job_id: ColumnElement[Any]) -> Insert:
             line.price,
             JOBS.c.emulated,
             AT,
-            JOBS.c.run,
+            line.run,
         )
         .select_from(rows.join(JOBS, JOBS.c.id == job_id))
         .where(or_(line.always, exists(select(moved.c.id))), ~_stands(line))
@@ -49,7 +50,8 @@ def enter(moved: CTE, job_id: ColumnElement[Any]) -> Insert:
 
 
 def _stands(line: Any) -> ColumnElement[bool]:
-    """Whether the attempt's newest line that is no reservation is of this kind, or, of a reservation, there is one."""
+    """Whether the attempt's newest line that is no reservation is of this kind, or, of a reservation, there is one; or
+    whether a later run has told what became of the attempt."""
     same, newer = LEDGER.alias("same").c, LEDGER.alias("newer").c
     later = exists(
         select(newer.id).where(
@@ -57,7 +59,8 @@ def _stands(line: Any) -> ColumnElement[bool]:
         )
     )
     last = or_(line.kind == literal_column("'reserve'"), ~later)
-    return exists(select(same.id).where(same.attempt_id == line.attempt_id, same.kind == line.kind, last))
+    told = or_(and_(same.kind == line.kind, last), same.run > line.run)
+    return exists(select(same.id).where(same.attempt_id == line.attempt_id, told))
 
 
 def entry_values(entries: Sequence[Entry]) -> dict[str, Any]:
@@ -69,6 +72,7 @@ def entry_values(entries: Sequence[Entry]) -> dict[str, Any]:
             "amount": one.amount,
             "price": one.price,
             "always": one.always,
+            "run": one.run,
         }
         for one in entries
     ]

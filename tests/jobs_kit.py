@@ -143,8 +143,12 @@ class Store(Protocol):
         """The reports over these jobs."""
         ...
 
+    def entries(self, job_id: UUID) -> list[Entry]:
+        """The job's lines in the books, as they were written."""
+        ...
+
     def ledger(self, job_id: UUID) -> list[Line]:
-        """The job's lines: kind, amount, attempt."""
+        """Of these kind, amount, attempt."""
         ...
 
     def wake(self, job_id: UUID, moment: datetime) -> None:
@@ -193,9 +197,11 @@ class MemoryStore:
     def costs(self) -> MemoryCosts:
         return MemoryCosts(self.jobs)
 
+    def entries(self, job_id: UUID) -> list[Entry]:
+        return [line.entry for line in self.jobs.ledger if line.job_id == job_id]
+
     def ledger(self, job_id: UUID) -> list[Line]:
-        lines = [line.entry for line in self.jobs.ledger if line.job_id == job_id]
-        return [(entry.kind, entry.amount, entry.attempt_id) for entry in lines]
+        return [(entry.kind, entry.amount, entry.attempt_id) for entry in self.entries(job_id)]
 
     def wake(self, job_id: UUID, moment: datetime) -> None:
         self.jobs.jobs[job_id] = replace(self.jobs.jobs[job_id], woken=True, next_run_at=moment)
@@ -243,9 +249,13 @@ class PostgresStore:
     def costs(self) -> PostgresCosts:
         return PostgresCosts(self.database)
 
-    def ledger(self, job_id: UUID) -> list[Line]:
+    def entries(self, job_id: UUID) -> list[Entry]:
         rows = self.database.run(select(LEDGER).where(LEDGER.c.job_id == job_id).order_by(LEDGER.c.id))
-        return [(row["kind"], row["amount"], row["attempt_id"]) for row in rows]
+        names = ("kind", "amount", "attempt_id", "price", "run")
+        return [Entry(**{name: row[name] for name in names}) for row in rows]
+
+    def ledger(self, job_id: UUID) -> list[Line]:
+        return [(entry.kind, entry.amount, entry.attempt_id) for entry in self.entries(job_id)]
 
     def wake(self, job_id: UUID, moment: datetime) -> None:
         self.database.run(update(JOBS).where(JOBS.c.id == job_id).values(woken=True, next_run_at=moment))

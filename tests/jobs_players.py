@@ -64,7 +64,7 @@ class Players(Promises):
         return self.say(move(job, name, self.as_worker, **{"cause": "machine", "until": until, **fields}))
 
     def line(self, job: Job, kind: Any, always: bool = False) -> tuple[Entry, ...]:
-        return (Entry(kind=kind, amount=CENTS, attempt_id=job.attempt_id, always=always),)
+        return (Entry(kind=kind, amount=CENTS, attempt_id=job.attempt_id, always=always, run=job.run),)
 
     def end_cancelled(self, job: Job, state: Any = "unknown") -> None:
         """CANCEL as an owner's: no claim needed, but the place where the job was seen."""
@@ -136,7 +136,7 @@ class Players(Promises):
         sent = self.move(
             job, MoveName.SUBMIT, stage=Stage.GENERATE, claim=job.claim, new_attempt=new, until=policies.LEASE,
             changes={"paid_attempts": job.paid_attempts + 1, "cache_hit": False},
-            entries=(Entry(kind="reserve", amount=CENTS, attempt_id=new.id),),
+            entries=(Entry(kind="reserve", amount=CENTS, attempt_id=new.id, run=job.run),),
         )  # fmt: skip
         if sent is not None:
             self.sent.append(sent)

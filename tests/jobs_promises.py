@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -76,12 +77,15 @@ class Promises(RuleBasedStateMachine):
     @invariant()
     def books_are_kept(self) -> None:
         for job in map(self.job, self.ids):
-            lines = self.stores[0].ledger(job.id)
-            kinds = [(attempt, kind) for kind, _, attempt in lines]
-            assert len(kinds) == len(set(kinds))
-            attempts = {attempt for _, _, attempt in lines}
-            assert len(attempts) == job.attempts
-            unsettled = {one for one in attempts if [kind for kind, _, a in lines if a == one] == ["reserve"]}
+            lines = self.stores[0].entries(job.id)
+            told = [(line.attempt_id, line.kind, line.run) for line in lines]
+            assert len(told) == len(set(told))
+            kinds: dict[Any, list[str]] = {line.attempt_id: [] for line in lines}
+            for line in lines:
+                kinds[line.attempt_id].append(line.kind)
+            assert len(kinds) == job.attempts
+            assert all(one != next_one for own in kinds.values() for one, next_one in pairwise(own))
+            unsettled = {attempt for attempt, own in kinds.items() if own == ["reserve"]}
             assert unsettled <= {job.attempt_id}
             assert not (job.terminal and unsettled)
 

@@ -153,10 +153,11 @@ class Books:
             self.ready.setdefault(attempt.id, at)
 
     def _enter(self, line: Line) -> None:
-        kind = line.entry.kind
-        own = [one.entry.kind for one in self.ledger if one.entry.attempt_id == line.entry.attempt_id]
-        final = [one for one in own if one != "reserve"]
-        stands = kind in own if kind == "reserve" else final[-1:] == [kind]
+        kind, run = line.entry.kind, line.entry.run
+        own = [one.entry for one in self.ledger if one.entry.attempt_id == line.entry.attempt_id]
+        final = [one.kind for one in own if one.kind != "reserve"]
+        said = [one.kind for one in own if kind == "reserve" or one.run == run]
+        stands = kind in said or final[-1:] == [kind] or any(one.run > run for one in own)
         if line.entry.attempt_id is None or not stands:
             self.ledger.append(line)
 

@@ -157,14 +157,14 @@ def test_an_unknown_attempt_is_nothing(store: Store) -> None:
 
 
 def test_what_an_attempt_came_to_may_change_from_run_to_run(store: Store) -> None:
-    """Each end adds its line unless the newest says so already; a repeated end adds none."""
-    job = submitted(store, admit(store))
-    lines = {
-        kind: Entry(kind=kind, amount=CENTS, attempt_id=job.attempt_id, always=True) for kind in ("settle", "waste")
-    }
+    """Each end adds its line unless the newest says so already; one that is sent again adds none, however late."""
+    job, ends = submitted(store, admit(store)), []
     for number, kind in enumerate(("settle", "settle", "waste", "settle", "waste", "waste")):
-        end = step(job, MoveName.FAIL, number, entries=(lines[kind],))
-        moved(store, end)
-        assert store.jobs.apply(end) is None
+        line = Entry(kind=kind, amount=CENTS, attempt_id=job.attempt_id, always=True, run=number + 1)
+        ends.append(step(job, MoveName.FAIL, number, entries=(line,)))
+        moved(store, ends[-1])
+        assert store.jobs.apply(ends[-1]) is None
         moved(store, step(job, MoveName.RETRY, number, target=Status.QUEUED, stage=Stage.GENERATE))
+    for end in ends:
+        store.jobs.apply(end)
     assert [kind for kind, _, _ in store.ledger(job.id)] == ["reserve", "settle", "waste", "settle", "waste"]

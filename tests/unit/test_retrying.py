@@ -26,9 +26,9 @@ from imagegen.errors import (
 from imagegen.jobs import Job
 from imagegen.providers.base import Accepted, Delivered, Failed, Ready, Rejected, Running, Unknown
 from imagegen.records import Attempt
-from imagegen.retrying import plan_retry, retry, retry_batch
-from imagegen.states import BatchStatus, Stage, Status
-from tests.jobs_kit import CENTS, NOW, at, new_batch, new_job
+from imagegen.retrying import plan_retry, retry
+from imagegen.states import Stage, Status
+from tests.jobs_kit import CENTS, NOW, at, new_job
 from tests.pipeline_doubles import PAID
 from tests.pipeline_parts import World
 
@@ -253,48 +253,6 @@ def test_only_failed_jobs_are_continued(world: World) -> None:
         retry(done.id, world.services)
     with pytest.raises(NotFound):
         retry(uuid4(), world.services)
-
-
-def batch_of(world: World, size: int) -> tuple[Any, list[Job]]:
-    batch, _ = new_batch(size)
-    members = [world.new("gemini", batch_id=batch.id, batch_index=index) for index in range(size)]
-    return batch, world.batch(batch, members)
-
-
-def test_of_a_batch_the_failed_member_alone_goes_on(world: World) -> None:
-    """The batch opens again, the good pictures are not touched, and it closes as completed."""
-    batch, jobs = batch_of(world, 3)
-    world.studio.submissions = [Rejected(error=ContentRefused("no"))]
-    world.live(*jobs)
-    endings.finish_batch(batch.id, world.services)
-    before = [world.now(job) for job in jobs]
-    assert world.store.jobs.get_batch(batch.id)[0].status is BatchStatus.PARTIAL
-    opened, _ = retry_batch(batch.id, world.services)
-    assert (opened.status, opened.run, opened.completed_at) == (BatchStatus.RUNNING, 2, None)
-    assert str(batch.id) in world.heard.withdrawn
-    world.live(*jobs)
-    closed, members = world.store.jobs.get_batch(batch.id)
-    good = [replace(job, announce_at=None) for job in before if job.status is Status.COMPLETED]
-    assert (closed.status, sorted(job.run for job in members)) == (BatchStatus.COMPLETED, [1, 1, 2])
-    assert [replace(job, announce_at=None) for job in members if job.run == 1] == good
-    assert world.studio.charged == 3
-    with pytest.raises(Conflict):
-        retry_batch(batch.id, world.services)
-
-
-def test_a_batch_goes_on_whole_or_not_at_all(world: World) -> None:
-    """One member would have to be bought again: the dollars are told and no member moves; with `buy` all go on."""
-    batch, jobs = batch_of(world, 3)
-    world.studio.submissions = [
-        Rejected(error=ContentRefused("no")), Delivered(data=b"<html>", actual=PAID), Unknown(error=FULL)
-    ]  # fmt: skip
-    world.live(*jobs)
-    before = [world.now(job) for job in jobs]
-    with pytest.raises(PurchaseNeeded, match=r"2 of 3 .*\$0\.078"):
-        retry_batch(batch.id, world.services)
-    assert [world.now(job) for job in jobs] == before
-    retry_batch(batch.id, world.services, buy=True)
-    assert {job.status for job in world.live(*jobs)} == {Status.COMPLETED}
 
 
 def test_the_late_picture_of_a_continued_job_is_left_alone(world: World) -> None:
