@@ -19,7 +19,7 @@ from imagegen.states import Stage, Status
 from imagegen.testing.blobs import MemoryBlobs
 from imagegen.testing.breaker import MemoryBreaker
 from imagegen.testing.memory import ManualClock, MemoryStyles
-from tests.jobs_kit import NOW, Line, Store, new_job
+from tests.jobs_kit import NOW, Line, Store, new_batch, new_job
 from tests.pipeline_doubles import Heard, Inline, Shop, StormyBlobs, StormyJobs, Weather, Web
 
 CATALOG = catalog.load()
@@ -60,6 +60,11 @@ class World:
     def batch(self, batch: Batch, jobs: Sequence[Job]) -> list[Job]:
         """An admitted batch."""
         return self._admit(jobs, batch)
+
+    def batch_of(self, size: int) -> tuple[Batch, list[Job]]:
+        """An admitted batch of this many."""
+        batch, _ = new_batch(size)
+        return batch, self.batch(batch, [self.new("gemini", batch_id=batch.id, batch_index=one) for one in range(size)])
 
     def _admit(self, jobs: Sequence[Job], batch: Batch | None) -> list[Job]:
         found = list(self.store.jobs.admit(jobs, batch, worker="door").jobs)

@@ -14,11 +14,11 @@ from imagegen.states import Status
 from tests.door import served
 from tests.jobs_kit import PostgresStore
 from tests.pipeline_parts import World
-from tests.unit import test_cancelling, test_retry_keys, test_retrying
+from tests.unit import test_cancelling, test_retry_keys, test_retrying, test_retrying_batches
 
 pytest_plugins = ["tests.stores"]
 
-for stories in (test_cancelling, test_retrying, test_retry_keys):
+for stories in (test_cancelling, test_retrying, test_retrying_batches, test_retry_keys):
     for name, story in vars(stories).items():
         if name.startswith("test_"):
             globals()[name] = story

@@ -14,7 +14,6 @@ from imagegen.states import Status
 from tests.door import served
 from tests.pipeline_doubles import PAID
 from tests.pipeline_parts import World
-from tests.unit.test_retrying import batch_of
 
 pytest_plugins = ["tests.worlds"]
 BAD = Delivered(data=b"<html>", actual=PAID)
@@ -88,7 +87,7 @@ def spoilt(world: World, *jobs: Job) -> None:
 
 def test_a_batch_goes_on_once_by_a_key(world: World) -> None:
     """Its members fail once more, and the same key starts none of them; nor one that failed since."""
-    batch, jobs = batch_of(world, 3)
+    batch, jobs = world.batch_of(3)
     batch_id = batch.id
     spoilt(world, *jobs[:2])
     retrying.retry_batch(batch_id, world.services, True, "k")
@@ -103,7 +102,7 @@ def test_a_batch_goes_on_once_by_a_key(world: World) -> None:
 
 def test_a_batch_that_was_continued_by_half_goes_on_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process ends after the first member: the same key reaches the others, and the first one but once."""
-    batch, jobs = batch_of(world, 3)
+    batch, jobs = world.batch_of(3)
     batch_id = batch.id
     spoilt(world, *jobs)
     inner, reached = retrying._retried, []
@@ -138,7 +137,7 @@ def test_a_caller_with_curl_is_as_safe(world: World) -> None:
         assert caller.post(path, {"buy": True, "idempotencyKey": "l"}, key).status_code == 422
         assert caller.post(path, {"buy": True}, {"Idempotency-Key": "x" * 256}).status_code == 422
         assert world.studio.charged == 2
-        batch, jobs = batch_of(world, 2)
+        batch, jobs = world.batch_of(2)
         spoilt(world, *jobs)
         caller, path = door.as_(jobs[0].owner), f"/api/images/batches/{batch.id}/retry"
         for _ in range(2):

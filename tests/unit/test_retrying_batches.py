@@ -9,12 +9,10 @@ import pytest
 from imagegen import endings
 from imagegen.budgets import SMALLEST
 from imagegen.errors import BudgetExceeded, Conflict, ContentRefused, PurchaseNeeded, StorageError
-from imagegen.jobs import Batch, Job
 from imagegen.money import NOTHING
 from imagegen.providers.base import Delivered, Rejected, Unknown
 from imagegen.retrying import retry_batch
 from imagegen.states import BatchStatus, Status
-from tests.jobs_kit import new_batch
 from tests.pipeline_doubles import PAID
 from tests.pipeline_parts import World
 
@@ -23,15 +21,9 @@ pytest_plugins = ["tests.worlds"]
 FULL = StorageError("no space", {"retryable": False})
 
 
-def batch_of(world: World, size: int) -> tuple[Batch, list[Job]]:
-    batch, _ = new_batch(size)
-    members = [world.new("gemini", batch_id=batch.id, batch_index=index) for index in range(size)]
-    return batch, world.batch(batch, members)
-
-
 def test_of_a_batch_the_failed_member_alone_goes_on(world: World) -> None:
     """The batch opens again, the good pictures are not touched, and it closes as completed."""
-    batch, jobs = batch_of(world, 3)
+    batch, jobs = world.batch_of(3)
     world.studio.submissions = [Rejected(error=ContentRefused("no"))]
     world.live(*jobs)
     endings.finish_batch(batch.id, world.services)
@@ -52,7 +44,7 @@ def test_of_a_batch_the_failed_member_alone_goes_on(world: World) -> None:
 
 def test_a_batch_goes_on_whole_or_not_at_all(world: World) -> None:
     """One member would have to be bought again: the dollars are told and no member moves; with `buy` all go on."""
-    batch, jobs = batch_of(world, 3)
+    batch, jobs = world.batch_of(3)
     world.studio.submissions = [
         Rejected(error=ContentRefused("no")), Delivered(data=b"<html>", actual=PAID), Unknown(error=FULL)
     ]  # fmt: skip
@@ -67,7 +59,7 @@ def test_a_batch_goes_on_whole_or_not_at_all(world: World) -> None:
 
 def test_a_batch_fits_its_budget_whole_or_not_at_all(world: World) -> None:
     """Two refused members and room for one: neither goes on, and what both ask for is told; with room both do."""
-    batch, jobs = batch_of(world, 3)
+    batch, jobs = world.batch_of(3)
     world.studio.submissions = [Rejected(error=ContentRefused("no")), Rejected(error=ContentRefused("no"))]
     world.live(*jobs)
     before = [world.now(job) for job in jobs]
