@@ -18,19 +18,17 @@ from decimal import Decimal
 from uuid import UUID
 
 from imagegen import endings, money
-from imagegen.errors import ArtifactExpired, BadArtifact, BudgetExceeded, Conflict
+from imagegen.errors import Conflict
 from imagegen.jobs import Batch, Job
 from imagegen.ports import Services
 from imagegen.recording import commit, facts_of, move
 from imagegen.records import Entry, EntryKind, Event
+from imagegen.retrying import SPOILT, TRANSFERS
 from imagegen.states import MoveName, Stage, Status
 from imagegen.unpublishing import unpublish
 
 LOOKS = 10
 """How often a job that moves on while it is being cancelled is looked at again."""
-
-_TRANSFERS = {Stage.DOWNLOAD, Stage.UPLOAD}
-_SPOILT = {BadArtifact.code, ArtifactExpired.code, BudgetExceeded.code}
 
 
 def cancel(job_id: UUID, services: Services) -> Job:
@@ -109,4 +107,4 @@ def _settled(history: Sequence[Event]) -> bool:
     """Whether an earlier run of the job failed in a transfer, which settled the price of its newest attempt."""
     bought = max((event.id for event in history if event.move == MoveName.SUBMIT), default=0)
     ends = (event for event in history if event.id > bought and event.move == MoveName.FAIL)
-    return any(event.stage in _TRANSFERS and event.cause not in _SPOILT for event in ends)
+    return any(event.stage in TRANSFERS and event.cause not in SPOILT for event in ends)

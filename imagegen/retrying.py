@@ -44,13 +44,14 @@ log = logging.getLogger(__name__)
 LOOKS = 5
 """How often a job that changes while it is being continued is looked at again."""
 
-_SPOILT = {BadArtifact.code, ArtifactExpired.code, BudgetExceeded.code}
+SPOILT = {BadArtifact.code, ArtifactExpired.code, BudgetExceeded.code}
 """Ends of a transfer whose file is no good; the last where no other could be bought instead."""
 _FILES = {BadArtifact.code, ArtifactExpired.code, DeadlineExceeded.code}
 """Errors of a picture that was drawn and could not be had."""
 _DOUBTS = {SubmissionUnknown.code, DeadlineExceeded.code}
 _OVER = {"failed", "rejected", "not_sent"}
-_TRANSFERS = {Stage.DOWNLOAD, Stage.UPLOAD}
+TRANSFERS = {Stage.DOWNLOAD, Stage.UPLOAD}
+"""Stages that move a picture which the provider has drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def plan_retry(job: Job, attempt: Attempt | None, *, cached: bool = False) -> Re
     blob = _original(job, attempt)
     if blob is not None:
         return RetryPlan(stage=Stage.UPLOAD, target=Status.UPLOADING, changes=known | blob)
-    if job.result_url is not None and job.stage is Stage.DOWNLOAD and job.error_code not in _SPOILT:
+    if job.result_url is not None and job.stage is Stage.DOWNLOAD and job.error_code not in SPOILT:
         return RetryPlan(stage=Stage.DOWNLOAD, target=Status.UPLOADING, changes=known)
     order = _order(job, attempt)
     if order is not None:
@@ -216,8 +217,8 @@ def _span(job: Job, services: Services) -> timedelta:
 
 def _original(job: Job, attempt: Attempt | None) -> dict[str, Any] | None:
     """The changes that let it go on from its original; None where there is none that serves."""
-    transferring = job.stage in _TRANSFERS and job.failure_stage != FailureStage.GENERATING
-    if job.blob_sha256 is not None and transferring and job.error_code not in _SPOILT:
+    transferring = job.stage in TRANSFERS and job.failure_stage != FailureStage.GENERATING
+    if job.blob_sha256 is not None and transferring and job.error_code not in SPOILT:
         return {}
     late = attempt is not None and attempt.state not in _OVER and attempt.blob_sha256 not in {None, job.blob_sha256}
     if attempt is None or not late:
@@ -228,7 +229,7 @@ def _original(job: Job, attempt: Attempt | None) -> dict[str, Any] | None:
 
 def _order(job: Job, attempt: Attempt | None) -> str | None:
     """The provider's order whose picture can still be asked for."""
-    if job.provider_job_id is not None and (job.stage in _TRANSFERS or job.refreshed) and not _given_up(attempt):
+    if job.provider_job_id is not None and (job.stage in TRANSFERS or job.refreshed) and not _given_up(attempt):
         return job.provider_job_id
     if attempt is None or attempt.state in _OVER:
         return None
